@@ -1,0 +1,97 @@
+package build
+
+import (
+	"io"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
+)
+
+// Options say what to build. The zero value builds the Dockerfile in the current directory and stores an untagged image.
+type Options struct {
+	Input   Input
+	Output  Output
+	Cache   CacheOptions
+	Run     RunOptions
+	Labels  map[string]string
+	Args    map[string]string // --build-arg, with the ones taken from the environment resolved
+	Target  string
+	// Platforms to build for; empty means this machine's.
+	Platforms []oci.Platform
+	// Epoch is SOURCE_DATE_EPOCH; nil for none.
+	Epoch *time.Time
+	// OnEvent receives what happens. It must return soon. nil drops everything.
+	OnEvent func(Event)
+}
+
+// Input says where the Dockerfile and the context come from.
+type Input struct {
+	// Context is the directory; empty for a build without context (Dockerfile on stdin).
+	Context string
+	// Dockerfile is the path given with -f ("" for the default names in the context, "-" for DockerfileReader).
+	Dockerfile string
+	// DockerfileReader is read when Dockerfile is "-".
+	DockerfileReader io.Reader
+	// NamedContexts are --build-context values by name, verbatim.
+	NamedContexts map[string]string
+}
+
+// Output says where the image goes beside the store.
+type Output struct {
+	Tags        []oci.Reference
+	Exports     []Export
+	Compression compress.Options
+	// Annotations for the manifest.
+	Annotations map[string]string
+}
+
+// Export is one -o value.
+type Export struct {
+	// Type is oci, docker, local or tar.
+	Type string
+	// Dest is a path; "-" means Writer.
+	Dest string
+	// Writer is where Dest "-" goes.
+	Writer io.Writer
+	// Tar is false for type=oci,tar=false, which writes a directory.
+	Tar bool
+}
+
+// CacheOptions control which recorded results may be used.
+type CacheOptions struct {
+	NoCache bool
+	// NoCacheFilter are stage names or numbers that are built anew.
+	NoCacheFilter []string
+	// Pull asks the registry even where the store has the base image.
+	Pull bool
+}
+
+// RunOptions change how RUN steps execute.
+type RunOptions struct {
+	Network  string // default, host or none
+	AddHosts []string
+	ShmSize  int64
+	Ulimits  []string
+	Secrets  []Secret
+	SSH      []SSH
+	Allow    []string // entitlements: network.host, security.insecure
+}
+
+// Secret is one --secret: its content comes from File or from the environment variable Env.
+type Secret struct{ ID, File, Env string }
+
+// SSH is one --ssh: an agent socket or keys.
+type SSH struct {
+	ID    string
+	Paths []string
+}
+
+// Result is what a build made.
+type Result struct {
+	// Images are one per platform.
+	Images []oci.Image
+	// Descriptor is what the tags point at: a manifest, or an index when there are several platforms.
+	Descriptor store.Descriptor
+}
