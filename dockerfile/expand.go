@@ -1,0 +1,120 @@
+package dockerfile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// Expand returns a copy of i with the variables expanded where the language says so, and checked: ADD, COPY (with the content
+// of unquoted heredocs), ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR, and the --mount flags of RUN. The command lines
+// of RUN, CMD, ENTRYPOINT, HEALTHCHECK and SHELL are the shell's business, a COPY's From is never expanded, an ONBUILD is
+// expanded when it fires, and an ARG gets its values from Arg.Resolve: these come back as they are.
+//
+// env is what was set before the instruction, so that ENV a=1 b=$a uses the old a. The names of variables that are used but
+// not set are returned sorted. The error is an *Error.
+func Expand(i Instruction, l *Lex, env Environment) (Instruction, []string, error) {
+	w := i.source()
+	x := &expander{lex: l, env: env, undefined: map[string]bool{}}
+	out, err := x.instruction(i, w)
+	if err != nil {
+		return nil, nil, w.from.wrap(err, w.at)
+	}
+	return out, x.names(), nil
+}
+
+// expander expands one instruction and collects the names that are not set.
+type expander struct {
+	lex       *Lex
+	env       Environment
+	undefined map[string]bool
+}
+
+// names are the variables that were not set, sorted.
+func (x *expander) names() []string { return slices.Sorted(maps.Keys(x.undefined)) }
+
+func (x *expander) instruction(i Instruction, w *written) (Instruction, error) {
+	switch i := i.(type) {
+	case *Expose:
+		return x.expose(i)
+	case *Run, *Copy, *Env, *Label, *StopSignal, *User, *Volume, *Workdir:
+		if w.node == nil {
+			return i, nil // made by a program, not read: nothing to expand
+		}
+	default:
+		return i, nil
+	}
+	parsed, err := parseNode(w.node)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := parsed.(instructions.SupportsSingleWordExpansion); ok {
+		if err := c.Expand(x.word); err != nil {
+			return nil, err
+		}
+	}
+	if c, ok := parsed.(instructions.SupportsSingleWordExpansionRaw); ok {
+		if err := c.ExpandRaw(x.content); err != nil {
+			return nil, err
+		}
+	}
+	out, err := typed(parsed, *w)
+	if err != nil {
+		return nil, err
+	}
+	return out, validate(out)
+}
+
+func (x *expander) word(word string) (string, error) {
+	e, err := x.lex.Expand(word, x.env)
+	return x.note(e, err)
+}
+
+func (x *expander) content(content string) (string, error) {
+	e, err := text(content, x.env)
+	return x.note(e, err)
+}
+
+func (x *expander) note(e Expansion, err error) (string, error) {
+	for _, name := range e.Undefined {
+		x.undefined[name] = true
+	}
+	return e.Text, err
+}
+
+func (x *expander) expose(i *Expose) (Instruction, error) {
+	var ports []string
+	for _, p := range i.Ports {
+		words, err := x.lex.Words(p, x.env)
+		if err != nil {
+			return nil, err
+		}
+		for _, word := range words {
+			spec, err := parsePort(word)
+			if err != nil {
+				return nil, err
+			}
+			ports = append(ports, spec.ports()...)
+		}
+	}
+	return &Expose{i.written, ports}, nil
+}
+
+// validate checks what can only be checked when all strings are final.
+func validate(i Instruction) error {
+	switch i := i.(type) {
+	case *Copy:
+		return i.validate()
+	case *StopSignal:
+		return validateSignal(i.Signal)
+	case *Volume:
+		for _, p := range i.Paths {
+			if strings.TrimSpace(p) == "" {
+				return errEmptyVolume
+			}
+		}
+	}
+	return nil
+}
