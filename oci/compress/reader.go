@@ -67,7 +67,11 @@ func NewReader(r io.Reader) (io.ReadCloser, Algorithm, error) {
 func open(b *bufio.Reader, alg Algorithm) (io.ReadCloser, error) {
 	switch alg {
 	case Gzip:
-		return gzip.NewReader(b)
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(z), nil // its Close only says again what Read said
 	case Zstd:
 		// One goroutine costs less processor time and no more wall time than two.
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
