@@ -24,6 +24,9 @@ const (
 	FIFO
 	// Whiteout says that the path, and all below it, exists no more.
 	Whiteout
+	// Implied is a directory that a foreign layer names only as a parent of something. It has no attributes but Opaque, and
+	// makes the index Loose: what it is depends on the layers below.
+	Implied
 )
 
 // Entry is one path of a layer. Ids are those inside the image. Mode holds the permission bits, setuid, setgid and sticky
@@ -51,7 +54,8 @@ type Entry struct {
 	Opaque bool
 	// Digest is the digest of a Regular's content, or empty while nobody asked for it.
 	Digest digest.Digest
-	// Offset is where a Regular's content starts in the layer's uncompressed tar, or -1. It is no part of any id.
+	// Offset is where a Regular's content starts in the layer's uncompressed tar, or -1 when no tar holds it. A value below
+	// -1 means that the tar has it as a sparse file, whose header starts at -2-Offset. It is no part of any id.
 	Offset int64
 	// Data is the content itself, kept for etc/passwd and etc/group only. It is no part of any id.
 	Data []byte
