@@ -4,7 +4,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
@@ -28,8 +27,10 @@ type Options struct {
 
 // Input says where the Dockerfile and the context come from.
 type Input struct {
-	// Context is the directory; empty for a build without context (Dockerfile on stdin).
+	// Context is the directory, or a URL as it was given; empty for a build without context (Dockerfile on stdin); "-" for ContextTar.
 	Context string
+	// ContextTar is the context as a tar archive, compressed or not, read once from where it stands, when Context is "-".
+	ContextTar io.Reader
 	// Dockerfile is the path given with -f ("" for the default names in the context, "-" for DockerfileReader).
 	Dockerfile string
 	// DockerfileReader is read when Dockerfile is "-".
@@ -86,12 +87,4 @@ type Secret struct{ ID, File, Env string }
 type SSH struct {
 	ID    string
 	Paths []string
-}
-
-// Result is what a build made.
-type Result struct {
-	// Images are one per platform.
-	Images []oci.Image
-	// Descriptor is what the tags point at: a manifest, or an index when there are several platforms.
-	Descriptor store.Descriptor
 }
