@@ -1,0 +1,56 @@
+# cairn. "make help" lists the targets.
+
+GO      ?= go
+PREFIX  ?= $(HOME)/.local
+FUZZTIME ?= 30s
+RUN     ?= .
+
+export CGO_ENABLED ?= 0
+
+SOURCES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './.*') go.mod go.sum
+
+.DEFAULT_GOAL := cairn
+.PHONY: help demo test unit e2e check race golden fuzz bench install clean
+
+cairn: $(SOURCES) ## build ./cairn, a static binary
+	$(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ .
+
+demo: cairn ## build and run the example image; the second build is all CACHED
+	@examples/demo.sh
+
+test: cairn ## all tests, as you, root or not; skips what this machine lacks and says so
+	$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
+	@$(MAKE) --no-print-directory e2e
+
+unit: ## only the tests of the packages and the architecture
+	$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
+
+e2e: cairn ## only the built program from outside (RUN=regexp chooses)
+	CAIRN_BIN=$(CURDIR)/cairn CAIRN_E2E_RUN='$(RUN)' tests/run.sh
+
+check: ## format, vet, architecture
+	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test -buildvcs=false -count=1 .
+
+race: ## unit tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -buildvcs=false -race $$($(GO) list ./... | grep -v '/tests$$')
+
+golden: ## write the golden files anew; read the diff afterwards
+	UPDATE=1 $(GO) test -buildvcs=false -count=1 $$($(GO) list ./... | grep -v '/tests$$')
+	git diff --stat
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	tests/fuzz.sh $(FUZZTIME)
+
+bench: ## benchmarks of the packages
+	$(GO) test -buildvcs=false -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/tests$$')
+
+install: cairn ## copy cairn to PREFIX/bin (~/.local)
+	install -D -m 755 cairn $(DESTDIR)$(PREFIX)/bin/cairn
+
+clean: ## remove what make made
+	rm -f cairn
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
