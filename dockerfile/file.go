@@ -1,6 +1,9 @@
 package dockerfile
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Range is a run of source lines, both ends included, counted from 1. The zero Range is "no place".
 type Range struct{ Start, End int }
@@ -26,6 +29,9 @@ type File struct {
 	Warnings []Warning
 	// Check are the options of "# check=".
 	Check CheckOptions
+
+	// emptyContinuations are the last lines of instructions with an empty line inside.
+	emptyContinuations []Range
 }
 
 // Stage is one FROM and the instructions after it. Base and Platform are as written: expand them with Lex.Word and the
@@ -91,6 +97,36 @@ func (f *File) Stage(name string, before int) (*Stage, bool) {
 		}
 	}
 	return nil, false
+}
+
+// SourceStage finds the stage that COPY --from or a mount's from means: by name, the last one in the file with it, or by
+// number. It is false for an image or a named context.
+func (f *File) SourceStage(from string) (*Stage, bool) {
+	if n, err := strconv.Atoi(from); err == nil && 0 <= n && n < len(f.Stages) {
+		return f.Stages[n], true
+	}
+	return f.Stage(from, len(f.Stages))
+}
+
+// Target returns the stage to build: the last one with that name, or the last of all when name is empty. The error is an *Error.
+func (f *File) Target(name string) (*Stage, error) {
+	if name == "" {
+		return f.Stages[len(f.Stages)-1], nil
+	}
+	if s, ok := f.Stage(name, len(f.Stages)); ok {
+		return s, nil
+	}
+	e := f.Errorf(Range{}, "target stage %q not found", name)
+	var names []string
+	for _, s := range f.Stages {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	if match := nearest(name, names, true); match != "" {
+		e.Hint = didYouMean(match)
+	}
+	return nil, e
 }
 
 func (f *File) origin() *origin { return &origin{name: f.Name, source: f.Source} }

@@ -31,6 +31,11 @@ func Parse(name string, src []byte) (*File, error) {
 		return nil, o.wrap(err, Range{})
 	}
 	f.Escape = tree.EscapeToken
+	for _, w := range tree.Warnings {
+		if w.URL == linter.RuleNoEmptyContinuation.URL {
+			f.emptyContinuations = append(f.emptyContinuations, merge([][]parser.Range{{*w.Location}})...)
+		}
+	}
 	for _, node := range tree.AST.Children {
 		if err := f.add(node, o); err != nil {
 			return nil, err

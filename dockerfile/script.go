@@ -58,7 +58,8 @@ func (c Command) Script(shell []string) (Script, error) {
 	if len(c.Args) != 1 || !c.Shell {
 		return Script{}, errors.New("heredocs need the shell form")
 	}
-	if parser.MustParseHeredoc(c.Args[0]) == nil {
+	doc, only := c.onlyHeredoc()
+	if !only {
 		var b strings.Builder
 		b.WriteString(c.Args[0])
 		for _, doc := range c.Heredocs {
@@ -66,7 +67,6 @@ func (c Command) Script(shell []string) (Script, error) {
 		}
 		return Script{Args: withShell(shell, []string{b.String()})}, nil
 	}
-	doc := c.Heredocs[0]
 	content := doc.Content
 	if doc.Chomp {
 		content = parser.ChompHeredocContent(content)
@@ -76,4 +76,12 @@ func (c Command) Script(shell []string) (Script, error) {
 	}
 	file := &ScriptFile{Path: path.Join(scriptDir, doc.Name), Content: content}
 	return Script{Args: withShell(shell, []string{file.Path}), File: file}, nil
+}
+
+// onlyHeredoc returns the heredoc of a line that is nothing but that heredoc's delimiter.
+func (c Command) onlyHeredoc() (Heredoc, bool) {
+	if len(c.Heredocs) == 0 || len(c.Args) != 1 || parser.MustParseHeredoc(c.Args[0]) == nil {
+		return Heredoc{}, false
+	}
+	return c.Heredocs[0], true
 }

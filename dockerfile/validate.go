@@ -65,7 +65,8 @@ func byName(chown string) bool {
 	return false
 }
 
-// validateChmod accepts octal numbers up to 07777 and the symbolic form of chmod(1): [ugoa]*[-+=][perms] clauses, comma separated.
+// validateChmod accepts octal numbers up to 07777 and the symbolic form of chmod(1): [ugoa]*[-+=][perms] clauses, comma
+// separated.
 func validateChmod(mode string) error {
 	if mode == "" {
 		return nil
