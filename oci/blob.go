@@ -3,6 +3,8 @@ package oci
 import (
 	"bytes"
 	"context"
+	_ "crypto/sha256" // the digests of the specification
+	_ "crypto/sha512" // as above
 	"encoding/json"
 	"errors"
 	"fmt"
