@@ -1,0 +1,189 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairnbuild/cairn/sandbox/internal/wire"
+)
+
+// EnterOptions says how the program is started again inside a user namespace.
+type EnterOptions struct {
+	// Args are the arguments after argv[0].
+	Args []string
+	// Env is the environment; nil is this process's.
+	Env []string
+	// Stdin, Stdout and Stderr are handed on; nil is /dev/null.
+	Stdin, Stdout, Stderr *os.File
+	// ExtraFiles are descriptors 3, 4, ... inside.
+	ExtraFiles []*os.File
+	IDs        IDMode
+	// Notice, when not nil, is told in one line why a lesser id map than the best was taken.
+	Notice func(string)
+}
+
+// killAfter is how long the program inside may take to end after a context did.
+const killAfter = 10 * time.Second
+
+// Enter starts this program again as cairn-userns: root of a new user namespace with a mount and pid namespace of its own,
+// where RunIfChild returns and main goes on with o.Args. It waits for it and returns its exit status, 128 + the signal's
+// number when one killed it.
+//
+// SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGWINCH are forwarded; those that keys send only when this process is not in the
+// foreground of its terminal, because there the terminal has sent them to both. When ctx ends, SIGTERM is sent, and SIGKILL
+// ten seconds later: call Enter with a context that the forwarded signals do not end.
+//
+// Whatever kills this process or the one inside: the kernel kills everything in the namespace with it.
+//
+// err is a *SetupError when the namespace can't be made, and then nothing of the program has run.
+func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
+	maps, err := candidates(o.IDs)
+	if err != nil {
+		return 0, err
+	}
+	// The child is killed when the thread that started it ends: so this goroutine keeps its thread until it has waited.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for i, m := range maps {
+		exit, err = enter(ctx, o, m)
+		var failed *SetupError
+		if i+1 < len(maps) && errors.As(err, &failed) && failed.Stage != StageUserns {
+			if o.Notice != nil {
+				o.Notice(fmt.Sprintf("%v; going on with one id", err))
+			}
+			continue
+		}
+		break
+	}
+	return exit, err
+}
+
+// enter tries one id map, without a pid namespace where the kernel would not let that have its /proc.
+func enter(ctx context.Context, o EnterOptions, m idMap) (int, error) {
+	exit, err := enterWith(ctx, o, m, true)
+	var failed *SetupError
+	if errors.As(err, &failed) && failed.Stage == wire.StageOwnProc {
+		return enterWith(ctx, o, m, false)
+	}
+	return exit, err
+}
+
+func enterWith(ctx context.Context, o EnterOptions, m idMap, ownPIDs bool) (int, error) {
+	var p pipes
+	defer p.closeChildEnds()
+	goR, goW := p.toChild()
+	reportR, reportW := p.fromChild()
+	if p.err != nil {
+		return 0, setupError(wire.StageUserns, p.err)
+	}
+	defer goW.Close()
+	defer reportR.Close()
+	flags := uintptr(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS)
+	if ownPIDs {
+		flags |= syscall.CLONE_NEWPID
+	}
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: append([]string{wire.ArgMaps}, o.Args...), Env: o.Env,
+		ExtraFiles:  append([]*os.File{goR, reportW}, o.ExtraFiles...),
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
+	}
+	if o.Stdin != nil { // a nil file in the interface would be a closed descriptor
+		cmd.Stdin = o.Stdin
+	}
+	if o.Stdout != nil {
+		cmd.Stdout = o.Stdout
+	}
+	if o.Stderr != nil {
+		cmd.Stderr = o.Stderr
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, setupError(wire.StageUserns, err)
+	}
+	p.closeChildEnds()
+	if err := m.write(cmd.Process.Pid); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return 0, err
+	}
+	return await(ctx, cmd, goW, reportR, wire.Go{Extra: len(o.ExtraFiles), OwnPIDs: ownPIDs})
+}
+
+// await gives the go sign and mirrors the child.
+func await(ctx context.Context, cmd *exec.Cmd, goW, reportR *os.File, sign wire.Go) (int, error) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	done := make(chan struct{})
+	go mirrorSignals(ctx, cmd.Process, signals, done)
+
+	_, _ = goW.Write([]byte{'g'}) // EPIPE: the child is gone, and Outcome says so
+	_ = json.NewEncoder(goW).Encode(sign)
+	ready, failed := wire.Outcome(reportR)
+	_ = cmd.Wait() // the state tells all
+	close(done)
+
+	state := cmd.ProcessState
+	switch {
+	case failed != nil:
+		return 0, fromFailed(failed)
+	case !ready && ctx.Err() != nil:
+		return 0, fmt.Errorf("enter the user namespace: %w", context.Cause(ctx))
+	case !ready:
+		return 0, &SetupError{Stage: wire.StageStart, Text: state.String()}
+	}
+	if !state.Success() {
+		return exitError(state).Code, nil
+	}
+	return 0, nil
+}
+
+// mirrorSignals forwards signals, and turns the end of ctx into one, until done.
+func mirrorSignals(ctx context.Context, child *os.Process, signals <-chan os.Signal, done <-chan struct{}) {
+	ended := ctx.Done()
+	var kill <-chan time.Time
+	for {
+		select {
+		case <-done:
+			return
+		case <-ended:
+			ended = nil
+			_ = child.Signal(syscall.SIGTERM)
+			timer := time.NewTimer(killAfter)
+			defer timer.Stop()
+			kill = timer.C
+		case <-kill:
+			_ = child.Kill()
+		case sig := <-signals:
+			if fromKeys(sig) && inForeground() {
+				continue
+			}
+			_ = child.Signal(sig)
+		}
+	}
+}
+
+// fromKeys tells the signals that a terminal sends to its whole foreground process group.
+func fromKeys(sig os.Signal) bool {
+	return sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGWINCH
+}
+
+// inForeground reports whether this process group, to which the child belongs, has the terminal.
+func inForeground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}

@@ -1,0 +1,197 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairnbuild/cairn/sandbox/internal/wire"
+)
+
+// IDMode says which id map Enter makes.
+type IDMode string
+
+// The id modes.
+const (
+	IDsAuto   IDMode = ""       // the best that works
+	IDsSubuid IDMode = "subuid" // the ranges of /etc/subuid and /etc/subgid through newuidmap and newgidmap; root: every id
+	IDsOne    IDMode = "one"    // the user's own id alone
+)
+
+// IDs is the id map of a user namespace.
+type IDs struct {
+	// Full says that more than one id is mapped.
+	Full bool
+	// Map names the map, to compare with: its lines "inside outside count", separated by semicolons, of the user ids.
+	Map string
+}
+
+// CurrentIDs reads the id map that this process lives in.
+func CurrentIDs() (IDs, error) {
+	ranges, err := readMap("/proc/self/uid_map")
+	if err != nil {
+		return IDs{}, fmt.Errorf("read id map: %w", err)
+	}
+	lines := make([]string, len(ranges))
+	for i, r := range ranges {
+		lines[i] = r.String()
+	}
+	return IDs{Full: !single(ranges), Map: strings.Join(lines, ";")}, nil
+}
+
+// idRange is one line of a map.
+type idRange struct{ inside, outside, count uint64 }
+
+func (r idRange) String() string { return fmt.Sprintf("%d %d %d", r.inside, r.outside, r.count) }
+
+func single(ranges []idRange) bool { return len(ranges) == 1 && ranges[0].count == 1 }
+
+func readMap(path string) ([]idRange, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var ranges []idRange
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		var r idRange
+		if _, err := fmt.Sscan(s.Text(), &r.inside, &r.outside, &r.count); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, nil
+}
+
+// idMap is what is to be written for a new user namespace.
+type idMap struct {
+	uids, gids []idRange
+	tools      bool // through newuidmap and newgidmap
+}
+
+// candidates lists the maps to try for a mode, the best first.
+func candidates(mode IDMode) ([]idMap, error) {
+	one := idMap{
+		uids: []idRange{{0, uint64(os.Geteuid()), 1}},
+		gids: []idRange{{0, uint64(os.Getegid()), 1}},
+	}
+	if mode == IDsOne {
+		return []idMap{one}, nil
+	}
+	full, err := fullMap()
+	if err != nil && mode == IDsSubuid {
+		return nil, err
+	}
+	switch {
+	case mode == IDsSubuid:
+		return []idMap{full}, nil
+	case err != nil || single(full.uids):
+		return []idMap{one}, nil
+	}
+	return []idMap{full, one}, nil
+}
+
+// fullMap is every id there is for root, and the user's ranges for others.
+func fullMap() (idMap, error) {
+	if os.Geteuid() == 0 {
+		uids, err := readMap("/proc/self/uid_map")
+		if err != nil {
+			return idMap{}, setupError(wire.StageMaps, err)
+		}
+		gids, err := readMap("/proc/self/gid_map")
+		if err != nil {
+			return idMap{}, setupError(wire.StageMaps, err)
+		}
+		return idMap{uids: identity(uids), gids: identity(gids)}, nil
+	}
+	uids, err := subRanges("/etc/subuid", os.Geteuid())
+	if err != nil {
+		return idMap{}, err
+	}
+	gids, err := subRanges("/etc/subgid", os.Getegid())
+	return idMap{uids: uids, gids: gids, tools: true}, err
+}
+
+// identity maps the ids that exist here onto themselves.
+func identity(ranges []idRange) []idRange {
+	same := make([]idRange, len(ranges))
+	for i, r := range ranges {
+		same[i] = idRange{r.inside, r.inside, r.count}
+	}
+	return same
+}
+
+// subRanges maps own to 0 and the user's subordinate ranges, one after the other, to the ids from 1 on.
+func subRanges(file string, own int) ([]idRange, error) {
+	names := []string{strconv.Itoa(os.Geteuid())}
+	if u, err := user.LookupUid(os.Geteuid()); err == nil {
+		names = append(names, u.Name)
+	}
+	subs, err := user.ParseSubIDFileFilter(file, func(s user.SubID) bool {
+		return s.Count > 0 && (s.Name == names[0] || s.Name == names[len(names)-1])
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, setupError(wire.StageMaps, err)
+	}
+	if len(subs) == 0 {
+		text := fmt.Sprintf("no range for %s in %s", names[len(names)-1], file)
+		return nil, &SetupError{Stage: wire.StageMaps, Text: text}
+	}
+	ranges := []idRange{{0, uint64(own), 1}}
+	next := uint64(1)
+	for _, s := range subs {
+		ranges = append(ranges, idRange{next, uint64(s.SubID), uint64(s.Count)})
+		next += uint64(s.Count)
+	}
+	return ranges, nil
+}
+
+// write gives the user namespace of process pid its map.
+func (m idMap) write(pid int) error {
+	if m.tools {
+		var g errgroup.Group // each tool takes milliseconds
+		g.Go(func() error { return runMapTool(wire.StageNewuid, "newuidmap", pid, m.uids) })
+		g.Go(func() error { return runMapTool(wire.StageNewgid, "newgidmap", pid, m.gids) })
+		return g.Wait()
+	}
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	if single(m.gids) {
+		// An unprivileged user may map its group only after giving up setgroups, which could take rights away from it.
+		if err := os.WriteFile(dir+"setgroups", []byte("deny"), 0); err != nil {
+			return setupError(wire.StageMaps, err)
+		}
+	}
+	for file, ranges := range map[string][]idRange{"uid_map": m.uids, "gid_map": m.gids} {
+		var b strings.Builder
+		for _, r := range ranges {
+			fmt.Fprintln(&b, r)
+		}
+		if err := os.WriteFile(dir+file, []byte(b.String()), 0); err != nil {
+			return setupError(wire.StageMaps, err)
+		}
+	}
+	return nil
+}
+
+func runMapTool(stage, tool string, pid int, ranges []idRange) error {
+	path, err := exec.LookPath(tool)
+	if err != nil {
+		return &SetupError{Stage: stage, Text: tool + " is not installed"}
+	}
+	args := []string{strconv.Itoa(pid)}
+	for _, r := range ranges {
+		args = append(args, strings.Fields(r.String())...)
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil {
+		return &SetupError{Stage: stage, Text: strings.TrimSpace(fmt.Sprintf("%v: %s", err, bytes.TrimSpace(out)))}
+	}
+	return nil
+}

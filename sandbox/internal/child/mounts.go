@@ -1,0 +1,133 @@
+package child
+
+import (
+	"errors"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/sys"
+	"github.com/cairnbuild/cairn/sandbox/internal/wire"
+)
+
+// noExtras are the attributes of the file systems of the kernel's own.
+const noExtras = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+
+func (c *child) openRoot() (err error) {
+	c.root, err = c.spec.Root.Open()
+	return err
+}
+
+func (c *child) openSources() error {
+	for _, m := range c.spec.Mounts {
+		fd, err := m.Open()
+		if err != nil {
+			return err
+		}
+		c.mounts = append(c.mounts, fd)
+	}
+	return nil
+}
+
+// openProc must come before pivot: the kernel allows a new proc only where a whole one is in sight.
+func (c *child) openProc() (err error) {
+	c.proc, err = sys.FSMount("proc", noExtras)
+	return err
+}
+
+// openSys takes a sysfs of the new network namespace, or where that is not ours the outer /sys with all it contains.
+func (c *child) openSys() (err error) {
+	if c.spec.Network != wire.NetworkHost {
+		attrs := noExtras
+		if c.spec.Confine {
+			attrs |= unix.MOUNT_ATTR_RDONLY
+		}
+		if c.sysfs, err = sys.FSMount("sysfs", attrs); err == nil {
+			return nil
+		}
+	}
+	m := mount.Mount{Type: mount.Bind, Source: "/sys", ReadOnly: c.spec.Confine, NoExec: true, NoSuid: true, NoDev: true}
+	c.sysfs, err = m.Open()
+	return err
+}
+
+// pivot makes the root file system the root. It is attached to /proc of the namespace that is about to vanish: a directory
+// that is always there.
+func (c *child) pivot() error {
+	at, err := sys.Open("/proc", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	if err := sys.MoveMount(c.root, at); err != nil {
+		return err
+	}
+	if err := sys.PivotInto(c.root); err != nil {
+		return err
+	}
+	c.root.Close()
+	c.root, err = sys.Open("/", unix.O_PATH|unix.O_DIRECTORY)
+	return err
+}
+
+// standardDir opens one of the directories that every root has for the kernel's file systems. An image that made a link of
+// it would have the mount land elsewhere, and /proc stay its own: that is refused.
+func (c *child) standardDir(name string) (sys.FD, error) {
+	return sys.OpenNoLinks(c.root, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+}
+
+func (c *child) placeStandard(m sys.FD, name string) error {
+	at, err := c.standardDir(name)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return sys.MoveMount(m, at)
+}
+
+func (c *child) placeProc() error { return c.placeStandard(c.proc, "proc") }
+
+func (c *child) placeSys() error { return c.placeStandard(c.sysfs, "sys") }
+
+// placeMounts attaches the Spec's own mounts; each target is resolved inside the root as it is by then.
+func (c *child) placeMounts() error {
+	for i, m := range c.spec.Mounts {
+		if path.Clean(m.Target) != m.Target || !path.IsAbs(m.Target) || m.Target == "/" {
+			return &os.PathError{Op: "mount on", Path: m.Target, Err: unix.EINVAL}
+		}
+		at, err := sys.OpenInRoot(c.root, m.Target, unix.O_PATH)
+		if err != nil {
+			return renamed(err, "mount on", m.Target)
+		}
+		err = sys.MoveMount(c.mounts[i], at)
+		at.Close()
+		if err != nil {
+			return renamed(err, "mount on", m.Target)
+		}
+		c.mounts[i].Close()
+	}
+	return nil
+}
+
+// renamed gives an error the name that the user knows the object by.
+func renamed(err error, op, name string) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return &os.PathError{Op: op, Path: name, Err: err}
+}
+
+func (c *child) readonlyRoot() error {
+	if !c.spec.ReadonlyRoot {
+		return nil
+	}
+	fd, err := sys.Open("/", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	return sys.SetMountAttrs(fd, unix.MOUNT_ATTR_RDONLY, false)
+}
