@@ -61,6 +61,13 @@ func (f *File) Globals(predefined Vars, given Environment) (Vars, error) {
 	return vars, nil
 }
 
+// declaresGlobal tells whether an ARG before the first FROM has that name.
+func (f *File) declaresGlobal(name string) bool {
+	return slices.ContainsFunc(f.Args, func(a *Arg) bool {
+		return slices.ContainsFunc(a.Defs, func(d ArgDef) bool { return d.Name == name })
+	})
+}
+
 // overlaid is an Environment with one more variable.
 type overlaid struct {
 	below      Environment

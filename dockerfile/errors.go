@@ -155,10 +155,8 @@ var (
 // message is err's text without what an Error says in its own way.
 func message(err error) string {
 	msg := linePrefix.ReplaceAllString(err.Error(), "")
-	if rest, ok := strings.CutPrefix(msg, "failed to "); ok {
-		return rest
-	}
-	return msg
+	msg = strings.Replace(msg, "failed to process ", "expand ", 1)
+	return strings.TrimPrefix(msg, "failed to ")
 }
 
 func didYouMean(match string) string { return "did you mean " + match + "?" }

@@ -83,10 +83,10 @@ type offers struct {
 	secrets, ssh []OutlineInput
 }
 
-// arg notes an ARG. One that only takes over a global argument is that argument's use.
-func (o *offers) arg(a *Arg, def ArgDef, v ArgValue) {
+// arg notes an ARG. One that only takes over a global argument, declared or predefined, is that argument's use.
+func (o *offers) arg(f *File, a *Arg, def ArgDef, v ArgValue) {
 	o.uses = append(o.uses, def.Name)
-	if v.FromGlobal {
+	if v.FromGlobal || def.Default == nil && f.declaresGlobal(def.Name) {
 		return
 	}
 	arg := OutlineArg{Name: def.Name, Description: def.Comment, Range: a.at}

@@ -32,16 +32,17 @@ func (w *walker) baseNames(predefined Vars) {
 
 // undeclared runs UndefinedArgInFrom.
 func (w *walker) undeclared(l *linter.Linter, s *Stage, e Expansion) {
-	keys := w.globals.Keys()
-	for _, a := range w.f.Args {
-		for _, def := range a.Defs {
-			keys = append(keys, def.Name)
-		}
-	}
 	for _, name := range e.Undefined {
-		if !slices.Contains(keys, name) {
-			l.Run(&linter.RuleUndefinedArgInFrom, location(s.Range), linter.RuleUndefinedArgInFrom.Format(name, nearest(name, keys, true)))
+		if w.f.declaresGlobal(name) {
+			continue
 		}
+		keys := w.globals.Keys()
+		for _, a := range w.f.Args {
+			for _, def := range a.Defs {
+				keys = append(keys, def.Name)
+			}
+		}
+		l.Run(&linter.RuleUndefinedArgInFrom, location(s.Range), linter.RuleUndefinedArgInFrom.Format(name, nearest(name, keys, true)))
 	}
 }
 

@@ -109,7 +109,7 @@ func (w *walker) arg(l *linter.Linter, st *stageState, a *Arg) error {
 		if v.Value != nil && IsEnvironmentArg(v.Name) {
 			st.env = st.env.With(v.Name, *v.Value)
 		}
-		st.offers.arg(a, a.Defs[n], v)
+		st.offers.arg(w.f, a, a.Defs[n], v)
 	}
 	st.args = append(st.args, values...)
 	return nil
