@@ -19,7 +19,7 @@ import (
 
 // EnterOptions says how the program is started again inside a user namespace.
 type EnterOptions struct {
-	// Args are the arguments after argv[0].
+	// Args is the whole command line; Args[0] is replaced by the name under which RunIfChild knows the process.
 	Args []string
 	// Env is the environment; nil is this process's.
 	Env []string
@@ -93,7 +93,7 @@ func enterWith(ctx context.Context, o EnterOptions, m idMap, ownPIDs bool) (int,
 		flags |= syscall.CLONE_NEWPID
 	}
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{wire.ArgMaps}, o.Args...), Env: o.Env,
+		Path: "/proc/self/exe", Args: append([]string{wire.ArgMaps}, o.Args[min(1, len(o.Args)):]...), Env: o.Env,
 		ExtraFiles:  append([]*os.File{goR, reportW}, o.ExtraFiles...),
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
 	}

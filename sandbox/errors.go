@@ -41,7 +41,7 @@ type SetupError struct {
 // The stages that callers tell apart. Other values of SetupError.Stage are for people.
 const (
 	StageUserns = wire.StageUserns // no user namespace: the kernel, a filter or an LSM forbids it
-	StageMaps   = wire.StageMaps
+	StageMaps   = wire.StageMaps   // no id map: no range, or the map was refused
 	StageNewuid = wire.StageNewuid // newuidmap refused
 	StageNewgid = wire.StageNewgid
 	StageMounts = wire.StageMounts // a target is missing, or not what it should be

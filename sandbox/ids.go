@@ -28,23 +28,35 @@ const (
 
 // IDs is the id map of a user namespace.
 type IDs struct {
-	// Full says that more than one id is mapped.
-	Full bool
+	Mode MapMode
 	// Map names the map, to compare with: its lines "inside outside count", separated by semicolons, of the user ids.
 	Map string
 }
 
-// CurrentIDs reads the id map that this process lives in.
-func CurrentIDs() (IDs, error) {
+// MapMode says how much an id map holds.
+type MapMode string
+
+// The map modes.
+const (
+	MapFull MapMode = "full" // more than one id: files can have their true owners
+	MapOne  MapMode = "one"  // a single id
+)
+
+// CurrentIDs reads the id map that this process lives in. Without a readable /proc it is the lesser one, with an empty Map.
+func CurrentIDs() IDs {
 	ranges, err := readMap("/proc/self/uid_map")
 	if err != nil {
-		return IDs{}, fmt.Errorf("read id map: %w", err)
+		return IDs{Mode: MapOne}
 	}
 	lines := make([]string, len(ranges))
 	for i, r := range ranges {
 		lines[i] = r.String()
 	}
-	return IDs{Full: !single(ranges), Map: strings.Join(lines, ";")}, nil
+	ids := IDs{Mode: MapFull, Map: strings.Join(lines, ";")}
+	if single(ranges) {
+		ids.Mode = MapOne
+	}
+	return ids
 }
 
 // idRange is one line of a map.

@@ -28,7 +28,7 @@ func inside(t *testing.T) bool {
 		return true
 	}
 	exit, err := sandbox.Enter(t.Context(), sandbox.EnterOptions{
-		Args:   []string{"-test.run=^" + t.Name() + "$", "-test.v"},
+		Args:   []string{"", "-test.run=^" + t.Name() + "$", "-test.v"},
 		Stdout: os.Stdout, Stderr: os.Stderr,
 		Notice: func(s string) { t.Log(s) },
 	})

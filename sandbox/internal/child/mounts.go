@@ -2,8 +2,10 @@ package child
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +18,9 @@ import (
 const noExtras = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
 func (c *child) openRoot() (err error) {
+	if c.spec.Root.Type == mount.Overlay {
+		c.stage = wire.StageOverlay
+	}
 	c.root, err = c.spec.Root.Open()
 	return err
 }
@@ -97,7 +102,7 @@ func (c *child) placeMounts() error {
 		if path.Clean(m.Target) != m.Target || !path.IsAbs(m.Target) || m.Target == "/" {
 			return &os.PathError{Op: "mount on", Path: m.Target, Err: unix.EINVAL}
 		}
-		at, err := sys.OpenInRoot(c.root, m.Target, unix.O_PATH)
+		at, err := c.openTarget(m.Target, c.mounts[i])
 		if err != nil {
 			return renamed(err, "mount on", m.Target)
 		}
@@ -109,6 +114,33 @@ func (c *child) placeMounts() error {
 		c.mounts[i].Close()
 	}
 	return nil
+}
+
+// openTarget opens what a mount is to cover. /dev is not the image's but new and ours: what is missing there is made.
+func (c *child) openTarget(target string, m sys.FD) (sys.FD, error) {
+	at, err := sys.OpenInRoot(c.root, target, unix.O_PATH)
+	inDev, isInDev := strings.CutPrefix(target, "/dev/")
+	if !isInDev || !errors.Is(err, fs.ErrNotExist) {
+		return at, err
+	}
+	dev, err := c.standardDir("dev")
+	if err != nil {
+		return sys.NoFD, err
+	}
+	defer dev.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(m), &st); err != nil {
+		return sys.NoFD, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = makeDirs(dev, inDev)
+	} else if err = makeDirs(dev, path.Dir(inDev)); err == nil {
+		err = unix.Mknodat(int(dev), inDev, unix.S_IFREG|0o644, 0)
+	}
+	if err != nil {
+		return sys.NoFD, err
+	}
+	return sys.OpenInRoot(c.root, target, unix.O_PATH)
 }
 
 // renamed gives an error the name that the user knows the object by.

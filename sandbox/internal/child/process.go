@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func (c *child) workingDir() error {
 	dir := c.spec.Process.Dir
 	fd, err := sys.OpenInRoot(c.root, dir, unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = c.makeDir(dir); err == nil {
+		if err = makeDirs(c.root, dir); err == nil {
 			fd, err = sys.OpenInRoot(c.root, dir, unix.O_PATH|unix.O_DIRECTORY)
 		}
 	}
@@ -61,20 +62,20 @@ func (c *child) workingDir() error {
 	return nil
 }
 
-// makeDir is mkdir -p below the root: each component is looked up inside it with what links the image has.
-func (c *child) makeDir(dir string) error {
-	at := ""
-	for _, part := range strings.Split(strings.Trim(dir, "/"), "/") {
-		parent, err := sys.OpenInRoot(c.root, "/"+at, unix.O_PATH|unix.O_DIRECTORY)
+// makeDirs is mkdir -p below a directory that serves as root: each component is looked up inside it with what links it has.
+func makeDirs(root sys.FD, unsafePath string) error {
+	at := "/"
+	for _, part := range strings.Split(strings.Trim(unsafePath, "/"), "/") {
+		parent, err := sys.OpenInRoot(root, at, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
 		err = unix.Mkdirat(int(parent), part, 0o755)
 		parent.Close()
 		if err != nil && err != unix.EEXIST {
-			return &os.PathError{Op: "mkdir", Path: at + "/" + part, Err: err}
+			return &os.PathError{Op: "mkdir", Path: path.Join(at, part), Err: err}
 		}
-		at += "/" + part
+		at = path.Join(at, part)
 	}
 	return nil
 }

@@ -3,9 +3,9 @@ package wire
 // The stages of setting a sandbox up, in the order they happen. They stand verbatim in errors and hints are hung on them.
 const (
 	StageUserns   = "create user namespace"
-	StageMaps     = "write id maps"
-	StageNewuid   = "run newuidmap"
-	StageNewgid   = "run newgidmap"
+	StageMaps     = "write uid_map and gid_map"
+	StageNewuid   = "write uid_map with newuidmap"
+	StageNewgid   = "write gid_map with newgidmap"
 	StageStart    = "start in the user namespace"
 	StagePrivate  = "make mounts private"
 	StageOwnProc  = "mount /proc for the builder"
@@ -14,6 +14,7 @@ const (
 	StageRead     = "read the step"
 	StageLoopback = "bring up loopback"
 	StageRoot     = "mount the root file system"
+	StageOverlay  = "mount overlay"
 	StageSources  = "open mounts"
 	StageProc     = "mount /proc"
 	StageDev      = "mount /dev"
