@@ -231,6 +231,9 @@ func decodeOwner(b []byte) (uid, gid uint64) {
 				break
 			}
 		}
+		if v == 1<<32-1 { // the format's word for "as it is"
+			v = 0
+		}
 		switch field {
 		case 1:
 			uid = v
