@@ -26,9 +26,21 @@ func Parse(name string, src []byte) (*File, error) {
 	if err := f.directives(o); err != nil {
 		return nil, err
 	}
-	tree, err := parser.Parse(bytes.NewReader(src))
+	if err := f.read(o); err != nil {
+		if e := o.wrap(err, Range{}); e.Hint == "" && foreignSyntax(f.Syntax) {
+			e.Hint = "the file is written for the syntax image " + f.Syntax + ", which is not run here"
+			return nil, e
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// read parses the instructions.
+func (f *File) read(o *origin) error {
+	tree, err := parser.Parse(bytes.NewReader(f.Source))
 	if err != nil {
-		return nil, o.wrap(err, Range{})
+		return o.wrap(err, Range{})
 	}
 	f.Escape = tree.EscapeToken
 	for _, w := range tree.Warnings {
@@ -38,13 +50,13 @@ func Parse(name string, src []byte) (*File, error) {
 	}
 	for _, node := range tree.AST.Children {
 		if err := f.add(node, o); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(f.Stages) == 0 {
-		return nil, o.errorf(Range{}, "the Dockerfile has no FROM")
+		return o.errorf(Range{}, "the Dockerfile has no FROM")
 	}
-	return f, nil
+	return nil
 }
 
 // add appends one top-level instruction to the file.
@@ -157,6 +169,9 @@ func (f *File) directives(o *origin) error {
 
 // foreignSyntax tells whether a "# syntax=" names something other than Docker's own Dockerfile language.
 func foreignSyntax(value string) bool {
+	if value == "" {
+		return false
+	}
 	ref, _, _ := strings.Cut(value, " ")
 	ref, _, _ = strings.Cut(ref, "@")
 	if slash := strings.LastIndexByte(ref, '/'); strings.LastIndexByte(ref, ':') > slash {

@@ -75,6 +75,9 @@ func TestDirectives(t *testing.T) {
 	assert.Equal(t, len(f.Warnings), 1)
 	assert.Equal(t, f.Warnings[0].Range, Range{1, 1})
 
+	e := parseError(t, "# syntax=other\nWHATEVER\n")
+	assert.Equal(t, e.Hint, "the file is written for the syntax image other, which is not run here")
+
 	f = parse(t, "FROM scratch\n# escape=`\nRUN a \\\n b")
 	assert.Equal(t, f.Escape, '\\')
 }
