@@ -132,11 +132,32 @@ func TestDockerArchiveKeepsTheImageID(t *testing.T) {
 	assert.DeepEqual(t, got[0].References, parse(t, "me/one:1"), sameReference)
 	assert.DeepEqual(t, got[1].References, parse(t, "raw", "raw:2"), sameReference)
 	for i, want := range []oci.Image{one, raw} {
+		assert.Equal(t, got[i].Descriptor.MediaType, ispec.MediaTypeImageManifest)
 		img, err := oci.ReadImage(t.Context(), &sink, got[i].Descriptor)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, img.ConfigDescriptor, want.ConfigDescriptor)
 		assert.DeepEqual(t, img.Layers, want.Layers)
 	}
+}
+
+// Docker 20.10 answers "unexpected EOF" to a layer of zstd.
+func TestDockerArchiveUnpacksZstd(t *testing.T) {
+	var src, sink oci.Memory
+	img := image(t, &src, "zstd", oci.HostPlatform(), compress.Options{Algorithm: compress.Zstd})
+	data := write(t, &src, WriteOptions{Format: Docker}, named(t, img, "a"), named(t, img, "b"))
+	got, err := Read(t.Context(), bytes.NewReader(data), &sink)
+	assert.NilError(t, err)
+	read, err := oci.ReadImage(t.Context(), &sink, got[0].Descriptor)
+	assert.NilError(t, err)
+	assert.Equal(t, read.ConfigDescriptor.Digest, img.ConfigDescriptor.Digest)
+	assert.Equal(t, read.Layers[0].MediaType, ispec.MediaTypeImageLayer)
+	assert.Equal(t, read.Layers[0].Digest, img.Layers[0].DiffID)
+
+	img.Layers[0].DiffID = digest.FromString("other")
+	img, err = oci.WriteImage(t.Context(), &src, img)
+	assert.NilError(t, err)
+	err = Write(t.Context(), io.Discard, []oci.Named{named(t, img)}, &src, WriteOptions{Format: Docker})
+	assert.ErrorContains(t, err, "has content of digest")
 }
 
 func TestSharedBlobsAreWrittenOnce(t *testing.T) {
@@ -441,4 +462,20 @@ func FuzzRead(f *testing.F) {
 			assert.NilError(t, err)
 		}
 	})
+}
+
+// testdata has what docker save of version 20.10.24 wrote, compressed with gzip.
+func TestReadDockerSave(t *testing.T) {
+	f, err := os.Open("testdata/docker-save-20.10.tar.gz")
+	assert.NilError(t, err)
+	defer f.Close()
+	var sink oci.Memory
+	got, err := Read(t.Context(), f, &sink)
+	assert.NilError(t, err)
+	assert.Equal(t, len(got), 1)
+	assert.DeepEqual(t, got[0].References, parse(t, "me/one:1", "localhost:5000/x"), sameReference)
+	img, err := oci.ReadImage(t.Context(), &sink, got[0].Descriptor)
+	assert.NilError(t, err)
+	assert.Equal(t, img.ConfigDescriptor.Digest.Encoded(), "1288928d1dbc27f70c3589c4db4682214be5999bd29716bf1d74d76fddc9d93a")
+	assert.DeepEqual(t, img.Config.Config.Cmd, []string{"/bin/one"})
 }

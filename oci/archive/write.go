@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
-	"time"
 
 	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,7 +33,8 @@ type WriteOptions struct {
 }
 
 // Write writes images, with all blobs that they refer to, to w. Equal images in equal order give equal bytes. Each blob is
-// written once, whoever refers to it. Layers stay compressed as they are. A blob that src does not have is an error.
+// written once, whoever refers to it. Layers stay compressed as they are, but for those of zstd in the format Docker: Docker
+// before version 23 does not know it, so they are unpacked. A blob that src does not have is an error.
 func Write(ctx context.Context, w io.Writer, images []oci.Named, src oci.BlobSource, o WriteOptions) error {
 	if o.Platform.OS == "" {
 		o.Platform = oci.HostPlatform()
@@ -57,8 +57,14 @@ type plan struct {
 	o     WriteOptions
 	index []ispec.Descriptor
 	items []item
-	blobs []ispec.Descriptor
+	blobs []blob
 	seen  map[digest.Digest]bool
+}
+
+// blob is a file of the archive: a blob as it is, or a layer unpacked to the tar of the given diff id.
+type blob struct {
+	ispec.Descriptor
+	unpacked digest.Digest
 }
 
 func (p *plan) add(ctx context.Context, img oci.Named) error {
@@ -105,8 +111,21 @@ func (p *plan) addBlob(desc ispec.Descriptor) (added bool) {
 		return false
 	}
 	p.seen[desc.Digest] = true
-	p.blobs = append(p.blobs, desc)
+	p.blobs = append(p.blobs, blob{Descriptor: desc})
 	return true
+}
+
+// addLayer adds a layer for manifest.json and returns its name.
+func (p *plan) addLayer(l oci.Layer) string {
+	if p.o.Format != Docker || l.MediaType != ispec.MediaTypeImageLayerZstd {
+		p.addBlob(l.Descriptor)
+		return blobName(l.Digest)
+	}
+	if !p.seen[l.DiffID] {
+		p.seen[l.DiffID] = true
+		p.blobs = append(p.blobs, blob{l.Descriptor, l.DiffID})
+	}
+	return blobName(l.DiffID)
 }
 
 // addItem adds img to manifest.json, unless it has no image but other artifacts.
@@ -141,8 +160,7 @@ func (p *plan) addItem(ctx context.Context, img oci.Named) error {
 	}
 	p.addBlob(image.ConfigDescriptor)
 	for _, l := range image.Layers {
-		p.addBlob(l.Descriptor)
-		it.Layers = append(it.Layers, blobName(l.Digest))
+		it.Layers = append(it.Layers, p.addLayer(l))
 	}
 	p.items = append(p.items, it)
 	return nil
@@ -173,62 +191,52 @@ func (p *plan) write(ctx context.Context, w io.Writer) error {
 			return err
 		}
 	}
-	for _, desc := range p.blobs {
-		if err := tw.blob(ctx, p.src, desc); err != nil {
+	for _, b := range p.blobs {
+		if err := p.writeBlob(ctx, tw, b); err != nil {
 			return err
 		}
 	}
 	return tw.tw.Close()
 }
 
-type tarWriter struct {
-	tw   *tar.Writer
-	dirs map[string]bool
-}
-
-func (t *tarWriter) header(name string, kind byte, mode, size int64) error {
-	return t.tw.WriteHeader(&tar.Header{Name: name, Typeflag: kind, Mode: mode, Size: size, ModTime: time.Unix(0, 0)})
-}
-
-func (t *tarWriter) json(name string, v any) error {
-	data, err := oci.Marshal(v)
-	if err != nil {
-		return err
+func (p *plan) writeBlob(ctx context.Context, tw *tarWriter, b blob) (err error) {
+	if b.unpacked != "" {
+		return p.writeUnpacked(ctx, tw, b)
 	}
-	if err := t.header(name, tar.TypeReg, 0o644, int64(len(data))); err != nil {
-		return err
-	}
-	_, err = t.tw.Write(data)
-	return err
-}
-
-// mkdir writes the entries of a blob's directories once.
-func (t *tarWriter) mkdir(dir string) error {
-	if dir == "." || t.dirs[dir] {
-		return nil
-	}
-	t.dirs[dir] = true
-	if err := t.mkdir(path.Dir(dir)); err != nil {
-		return err
-	}
-	return t.header(dir+"/", tar.TypeDir, 0o755, 0)
-}
-
-func (t *tarWriter) blob(ctx context.Context, src oci.BlobSource, desc ispec.Descriptor) (err error) {
-	rc, err := src.OpenBlob(ctx, desc)
+	rc, err := p.src.OpenBlob(ctx, b.Descriptor)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	name := blobName(desc.Digest)
-	if err := t.mkdir(path.Dir(name)); err != nil {
+	return tw.file(blobName(b.Digest), b.Size, ctxReader{ctx, rc})
+}
+
+// writeUnpacked unpacks a layer twice, first for the size that has to stand before it.
+func (p *plan) writeUnpacked(ctx context.Context, tw *tarWriter, b blob) error {
+	var size int64
+	err := p.unpack(ctx, b, func(r io.Reader) (err error) {
+		size, err = io.Copy(io.Discard, r)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := t.header(name, tar.TypeReg, 0o644, desc.Size); err != nil {
+	return p.unpack(ctx, b, func(r io.Reader) error {
+		want := ispec.Descriptor{Digest: b.unpacked, Size: size}
+		return tw.file(blobName(b.unpacked), size, oci.VerifyReader(r, want))
+	})
+}
+
+func (p *plan) unpack(ctx context.Context, b blob, use func(io.Reader) error) error {
+	rc, err := p.src.OpenBlob(ctx, b.Descriptor)
+	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{t.tw}, ctxReader{ctx, rc}, make([]byte, 256<<10))
-	return err
+	z, _, err := compress.NewReader(ctxReader{ctx, rc})
+	if err == nil {
+		err = errors.Join(use(z), z.Close())
+	}
+	return errors.Join(err, rc.Close())
 }
 
 // ctxReader ends when its context does.

@@ -9,9 +9,9 @@
 //
 //	umoci unpack --image DIR:me/redis:1 bundle
 //	skopeo inspect oci:DIR:me/redis:1
-//	podman run oci:DIR:me/redis:1
+//	podman pull oci:DIR:me/redis:1
 //
-// Both umoci (0.4.7 and the library's v0.6.0) and skopeo (1.9.3) cut the name off at the first colon, so DIR must not have
+// Both umoci (0.4.7 and the library's v0.6.0) and skopeo (1.9.3) cut DIR off at the first colon, so it must not have
 // one, and hold it to the grammar of the specification, which has "/" and ":" in it but not all that a Docker reference may
 // have: "__" and "---" in a repository, "_" or "." at the ends of a tag, IPv6 addresses. In those rare names the offending
 // bytes are written "0+XX" in hexadecimal (see oci.Reference.RefName); the other annotation is never escaped. A layout that
