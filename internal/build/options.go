@@ -10,13 +10,13 @@ import (
 
 // Options say what to build. The zero value builds the Dockerfile in the current directory and stores an untagged image.
 type Options struct {
-	Input   Input
-	Output  Output
-	Cache   CacheOptions
-	Run     RunOptions
-	Labels  map[string]string
-	Args    map[string]string // --build-arg, with the ones taken from the environment resolved
-	Target  string
+	Input  Input
+	Output Output
+	Cache  CacheOptions
+	Run    RunOptions
+	Labels map[string]string
+	Args   map[string]string // --build-arg, with the ones taken from the environment resolved
+	Target string
 	// Platforms to build for; empty means this machine's.
 	Platforms []oci.Platform
 	// Epoch is SOURCE_DATE_EPOCH; nil for none.

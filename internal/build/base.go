@@ -1,0 +1,266 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/layout"
+	"github.com/cairnbuild/cairn/oci/registry"
+	"github.com/cairnbuild/cairn/sandbox"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// bases finds base images in the store or in a registry and brings their layers in when somebody needs them.
+type bases struct {
+	store    *store.Store
+	registry *registry.Client
+	events   *emitter
+	pull     bool
+
+	mu    sync.Mutex
+	metas map[string]*baseFuture
+}
+
+type baseFuture struct {
+	once sync.Once
+	meta *imageMeta
+	err  error
+}
+
+// pullStreams is how many layers are fetched at once.
+const pullStreams = 4
+
+// resolveBase implements baseResolver. One image is resolved once per build.
+func (b *bases) resolveBase(ctx context.Context, name string, p oci.Platform) (*imageMeta, error) {
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	key := ref.String() + " " + oci.FormatPlatform(p)
+	f, ok := b.metas[key]
+	if !ok {
+		f = &baseFuture{}
+		b.metas[key] = f
+	}
+	b.mu.Unlock()
+	f.once.Do(func() { f.meta, f.err = b.find(ctx, ref, p) })
+	return f.meta, f.err
+}
+
+func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (meta *imageMeta, err error) {
+	if !b.pull {
+		if desc, _, err := b.store.Resolve(ctx, ref.String()); err == nil {
+			meta, err := b.read(ctx, ref, desc, b.store, p)
+			if err == nil || !errors.Is(err, fs.ErrNotExist) {
+				return meta, err
+			}
+		}
+	}
+	err = b.events.do("[internal] load metadata for "+ref.String(), func(*vertex) error {
+		desc, err := b.registry.Resolve(ctx, ref)
+		if err != nil {
+			return err
+		}
+		meta, err = b.read(ctx, ref, desc, b.registry.Source(ref), p)
+		return err
+	})
+	return meta, err
+}
+
+// read loads the manifest and config of the image for one platform.
+func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descriptor, src oci.BlobSource, p oci.Platform) (*imageMeta, error) {
+	manifest, err := oci.PickManifest(ctx, src, desc, p)
+	if err != nil {
+		return nil, fmt.Errorf("choose a platform of %s: %w", ref.Familiar(), err)
+	}
+	img, err := oci.ReadImage(ctx, src, manifest)
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", ref.Familiar(), err)
+	}
+	name := ref.String()
+	if ref.Digest() == "" {
+		name += "@" + string(desc.Digest)
+	}
+	return &imageMeta{ref: name, reference: ref, image: img, source: src, config: img.Config, remote: src != oci.BlobSource(b.store)}, nil
+}
+
+// ingest brings all layers of an image into the store: several at a time, each read once.
+func (b *bases) ingest(ctx context.Context, m *imageMeta, extract bool) ([]*store.Layer, error) {
+	layers := make([]*store.Layer, len(m.image.Layers))
+	v := b.events.start(m.title)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(pullStreams)
+	for i, l := range m.image.Layers {
+		g.Go(func() (err error) {
+			layers[i], err = b.ingestLayer(gctx, m, l, extract, v)
+			return err
+		})
+	}
+	err := g.Wait()
+	if err == nil {
+		layers, err = b.store.Normalise(ctx, layers)
+	}
+	if err == nil && m.remote {
+		err = b.keep(ctx, m)
+	}
+	v.finish(false, err)
+	return layers, err
+}
+
+func (b *bases) ingestLayer(ctx context.Context, m *imageMeta, l oci.Layer, extract bool, v *vertex) (*store.Layer, error) {
+	r, err := m.source.OpenBlob(ctx, l.Descriptor)
+	if err != nil {
+		return nil, fmt.Errorf("fetch layer %s: %w", l.Digest, err)
+	}
+	defer r.Close()
+	counted := &countingReader{r: r, v: v, name: string(l.Digest), total: l.Size}
+	defer counted.done()
+	sl, err := b.store.IngestBlob(ctx, l.Descriptor, counted, store.IngestOptions{Extract: extract && sandbox.InNamespace(), DiffID: l.DiffID})
+	if err != nil {
+		return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
+	}
+	return sl, nil
+}
+
+// keep stores manifest and config of a pulled image and tags it, so that the next build finds it without the network.
+func (b *bases) keep(ctx context.Context, m *imageMeta) error {
+	for _, d := range []ispec.Descriptor{m.image.ConfigDescriptor, m.image.Manifest} {
+		r, err := m.source.OpenBlob(ctx, d)
+		if err != nil {
+			return err
+		}
+		_, err = b.store.PutBlob(ctx, d.Digest, r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+	}
+	if m.reference.Digest() != "" {
+		return nil
+	}
+	return b.store.Tag(ctx, m.reference, m.image.Manifest)
+}
+
+// imageOp is a FROM of an image.
+type imageOp struct{ meta *imageMeta }
+
+func (op *imageOp) sources() []*Step                                          { return nil }
+func (op *imageOp) standsOnBelow() bool                                       { return false }
+func (op *imageOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
+func (op *imageOp) execute(context.Context, *workspace) (*layerRef, error)    { return nil, errMiss }
+func (op *imageOp) describe(h *hasher)                                        { h.field("image", op.meta.reference.String()) }
+
+// state is the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
+func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
+	m, s := op.meta, &state{}
+	m.title = w.step.Name
+	present := make([]*store.Layer, 0, len(m.image.Layers))
+	for _, l := range m.image.Layers {
+		if have, ok := w.store.LayerByDiffID(l.DiffID); ok && w.store.HasBlob(l.Digest) {
+			w.onClose(have.Release)
+			present = append(present, have)
+		}
+	}
+	if len(present) == len(m.image.Layers) {
+		present, err := w.store.Normalise(w.packCtx, present)
+		if err != nil {
+			return nil, err
+		}
+		if !w.dry {
+			w.events.start(w.step.Name).finish(true, nil)
+		}
+		for i, l := range present {
+			r := storedRef(l, createdOf(m, i))
+			r.diffID = m.image.Layers[i].DiffID
+			s.layers = append(s.layers, r)
+		}
+		return s, nil
+	}
+	var once sync.Once
+	load := func(ctx context.Context) {
+		once.Do(func() {
+			layers, err := w.bases.ingest(ctx, m, w.want.dir[w.step])
+			for i, r := range s.layers {
+				if err != nil {
+					r.settle(nil, err)
+					continue
+				}
+				w.onClose(layers[i].Release)
+				r.settle(layers[i], nil)
+			}
+		})
+	}
+	for i, l := range m.image.Layers {
+		r := newLayerRef()
+		r.diffID, r.load, r.created = l.DiffID, load, createdOf(m, i)
+		s.layers = append(s.layers, r)
+	}
+	return s, nil
+}
+
+// resolveNamed implements baseResolver for --build-context values that are images.
+func (b *bases) resolveNamed(ctx context.Context, name, value string, p oci.Platform) (*imageMeta, error) {
+	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
+		return b.resolveBase(ctx, ref, p)
+	}
+	if dir, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+		return b.readLayout(ctx, name, dir, p)
+	}
+	return nil, fmt.Errorf("named context %s=%s cannot be a base image: use docker-image:// or oci-layout://", name, value)
+}
+
+// readLayout finds an image in an OCI layout directory, given as PATH, PATH:TAG or PATH@DIGEST.
+func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platform) (*imageMeta, error) {
+	dir, tag := where, ""
+	if i := strings.LastIndexAny(where, ":@"); i > strings.LastIndexByte(where, '/') {
+		dir, tag = where[:i], where[i+1:]
+	}
+	l, err := layout.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open layout %s: %w", dir, err)
+	}
+	desc, err := l.Resolve(ctx, tag)
+	if err != nil {
+		return nil, fmt.Errorf("find %s in layout %s: %w", tag, dir, err)
+	}
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.read(ctx, ref, desc, l, p)
+	if err == nil {
+		m.remote = false
+	}
+	return m, err
+}
+
+// countingReader reports how much of a blob has come.
+type countingReader struct {
+	r     io.Reader
+	v     *vertex
+	name  string
+	n     int64
+	total int64
+	last  time.Time
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	if now := time.Now(); now.Sub(c.last) > 500*time.Millisecond {
+		c.last = now
+		c.v.status(c.name, c.n, c.total, false)
+	}
+	return n, err
+}
+
+func (c *countingReader) done() { c.v.status(c.name, c.n, c.total, true) }

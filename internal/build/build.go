@@ -1,0 +1,204 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/registry"
+	"github.com/cairnbuild/cairn/sandbox"
+	"golang.org/x/sync/errgroup"
+)
+
+// Run builds the image that the options describe into the store and exports it.
+//
+// Errors: *dockerfile.Error for a mistake in the Dockerfile, *TargetError, *StepError for a step that did not succeed,
+// ErrNeedsNamespace when this process is not in a user namespace and the build needs one, and those of the packages below. What
+// finished before an error stays recorded.
+func Run(ctx context.Context, s *store.Store, opts Options) (*Result, error) {
+	ev := newEmitter(opts.OnEvent)
+	if !sandbox.InNamespace() {
+		ev.hold()
+	}
+	res, err := run(ctx, s, &opts, ev)
+	if errors.Is(err, ErrNeedsNamespace) {
+		return nil, err
+	}
+	ev.release()
+	return res, err
+}
+
+func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Result, error) {
+	in, err := openInput(ctx, s, opts, ev)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
+	if err != nil {
+		return nil, err
+	}
+	b := &bases{store: s, registry: reg, events: ev, pull: opts.Cache.Pull, metas: map[string]*baseFuture{}}
+	platforms := opts.Platforms
+	if len(platforms) == 0 {
+		platforms = []oci.Platform{oci.HostPlatform()}
+	}
+	var engines []*engine
+	defer func() {
+		for _, e := range engines {
+			e.close()
+		}
+	}()
+	for _, p := range platforms {
+		plan, err := newPlan(ctx, in.file, opts, p, b)
+		if err != nil {
+			return nil, err
+		}
+		e := newEngine(ctx, s, opts, plan, ev)
+		e.bases, e.input = b, in
+		engines = append(engines, e)
+	}
+	if !sandbox.InNamespace() {
+		for _, e := range engines {
+			if err := e.rehearse(ctx); err != nil {
+				return nil, err
+			}
+		}
+		ev.release()
+	}
+	return finish(ctx, engines, opts, ev, s)
+}
+
+// finish runs the engines one after the other, makes the images and exports them.
+func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, s *store.Store) (*Result, error) {
+	res := &Result{}
+	for _, e := range engines {
+		for _, w := range e.plan.Warnings {
+			ev.emit(Event{Kind: Warned, Warning: &w})
+		}
+		img, err := e.build(ctx)
+		if err != nil {
+			return nil, err
+		}
+		res.Images = append(res.Images, img.image)
+		res.built = append(res.built, img)
+	}
+	if err := res.save(ctx, s, opts, ev); err != nil {
+		return nil, err
+	}
+	if err := res.export(ctx, s, opts, ev); err != nil {
+		return nil, err
+	}
+	for _, w := range lintWarnings(engines[0].plan.File) {
+		ev.emit(Event{Kind: Warned, Warning: &w})
+	}
+	ev.emit(Event{Kind: BuildFinished, Name: res.name(), Duration: ev.elapsed()})
+	return res, nil
+}
+
+// rehearse asks for every result without making any. It answers ErrNeedsNamespace when a step would have to run in a namespace, so
+// that the engine can move there before anything was done or shown.
+func (e *engine) rehearse(ctx context.Context) error {
+	dry := newEngine(ctx, e.store, e.opts, e.plan, newEmitter(nil))
+	dry.bases, dry.input, dry.dry = e.bases, e.input, true
+	defer dry.close()
+	final, err := dry.result(ctx, e.plan.Target.Final)
+	if err == nil {
+		return dry.rehearseExport(ctx, final)
+	}
+	if errors.Is(err, errMiss) {
+		return dry.rehearseOthers(ctx)
+	}
+	return err
+}
+
+// rehearseOthers looks at the steps behind a first miss: one of them may need a namespace all the same.
+func (e *engine) rehearseOthers(ctx context.Context) error {
+	for _, st := range e.plan.Stages {
+		for _, s := range st.Steps {
+			if _, err := e.result(ctx, s); err != nil && !errors.Is(err, errMiss) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rehearseExport finds out whether blobs would have to be packed from directories that only a namespace can read.
+func (e *engine) rehearseExport(ctx context.Context, final *state) error {
+	for _, r := range final.layers {
+		if !r.settled() || r.load != nil {
+			continue
+		}
+		l, err := r.stored(ctx)
+		if err != nil {
+			return err
+		}
+		if len(l.Blobs()) == 0 {
+			return ErrNeedsNamespace
+		}
+	}
+	return nil
+}
+
+// needsNamespace reports whether an operation that has to be executed needs a user namespace.
+func needsNamespace(op operation) bool {
+	switch op := op.(type) {
+	case *runOp:
+		return true
+	case *copyOp:
+		for _, s := range op.from {
+			for ; s != nil; s = s.Parent {
+				if _, ok := s.op.(*runOp); ok {
+					return true // what a RUN left may be readable only there
+				}
+			}
+		}
+	}
+	return false
+}
+
+// build runs every step that the target needs and makes its image.
+func (e *engine) build(ctx context.Context) (*builtImage, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, st := range e.plan.Stages {
+		if st.Final != nil {
+			g.Go(func() error {
+				_, err := e.result(gctx, st.Final)
+				return err
+			})
+		}
+	}
+	err := g.Wait()
+	if err != nil && ctx.Err() == nil {
+		// What finished is worth keeping even though the build did not.
+		_ = e.packing.Wait()
+		return nil, err
+	}
+	if packErr := e.packing.Wait(); err == nil {
+		err = packErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := e.store.Sync(ctx); err != nil {
+		return nil, fmt.Errorf("sync the store: %w", err)
+	}
+	final, err := e.result(ctx, e.plan.Target.Final)
+	if err != nil {
+		return nil, err
+	}
+	return e.image(ctx, final)
+}
+
+// lintWarnings are what the linter says of the whole file.
+func lintWarnings(f *dockerfile.File) []Warning {
+	var out []Warning
+	for _, w := range dockerfile.Lint(f, dockerfile.LintOptions{}) {
+		out = append(out, Warning{Rule: w.Rule, Text: w.Text, URL: w.URL, File: f.Name, Line: w.Range.Start, Excerpt: excerpt(f, w.Range)})
+	}
+	return out
+}

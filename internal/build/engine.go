@@ -1,0 +1,283 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+// engine runs one plan. Each step is a future: asked for by whoever needs its result, run at most once.
+type engine struct {
+	store  *store.Store
+	opts   *Options
+	plan   *Plan
+	events *emitter
+	bases  *bases
+	input  *input
+	want   wants
+	// dry makes it look results up and run nothing: a miss is errMiss, or ErrNeedsNamespace when a namespace would be needed.
+	dry bool
+
+	mu      sync.Mutex
+	futures map[*Step]*future
+	cleanup []func()
+	// packing runs the hashing and packing of finished layers behind the steps that follow; packers bounds it by the cores.
+	packing *errgroup.Group
+	packCtx context.Context
+	packers *semaphore.Weighted
+}
+
+type future struct {
+	done  chan struct{}
+	state *state
+	err   error
+}
+
+// errMiss is what a dry engine answers for a step that has no recorded result and needs no namespace.
+var errMiss = errors.New("not in the cache")
+
+func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, ev *emitter) *engine {
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}}
+	e.packing, e.packCtx = errgroup.WithContext(ctx)
+	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
+	e.want = wantsOf(plan, opts)
+	return e
+}
+
+// result returns the file system that a step leaves; nil is the empty one.
+func (e *engine) result(ctx context.Context, s *Step) (*state, error) {
+	if s == nil {
+		return emptyState, nil
+	}
+	e.mu.Lock()
+	f, ok := e.futures[s]
+	if !ok {
+		f = &future{done: make(chan struct{})}
+		e.futures[s] = f
+	}
+	e.mu.Unlock()
+	if !ok {
+		f.state, f.err = e.run(ctx, s)
+		close(f.done)
+		return f.state, f.err
+	}
+	select {
+	case <-f.done:
+		return f.state, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// run waits for what the step stands on, then looks it up or executes it.
+func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
+	w := &workspace{engine: e, step: s}
+	if op, ok := s.op.(*imageOp); ok {
+		return op.state(ctx, w)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		w.below, err = e.result(gctx, s.Parent)
+		return err
+	})
+	sources := s.op.sources()
+	w.from = make([]*state, len(sources))
+	for i, src := range sources {
+		g.Go(func() (err error) {
+			w.from[i], err = e.result(gctx, src)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		if e.dry && errors.Is(err, errMiss) && needsNamespace(s.op) {
+			return nil, ErrNeedsNamespace
+		}
+		return nil, err
+	}
+	ref, err := e.layer(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return w.below.with(ref), nil
+}
+
+// layer finds the step's layer in the store or makes it.
+func (e *engine) layer(ctx context.Context, w *workspace) (*layerRef, error) {
+	def := definitionKey(w.step)
+	if w.settled() || e.store.HasHint(def) {
+		key, inputs, err := e.key(ctx, w)
+		if err != nil {
+			return nil, e.stepError(w, err)
+		}
+		if ref := e.cached(w, key); ref != nil {
+			return ref, nil
+		}
+		if e.dry {
+			return nil, missing(w)
+		}
+		unlock, err := e.store.LockKey(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+		if ref := e.cached(w, key); ref != nil { // another build made it while we waited
+			return ref, nil
+		}
+		return e.execute(ctx, w, func(context.Context) (digest.Digest, []store.Input, error) { return key, inputs, nil })
+	}
+	if e.dry {
+		return nil, missing(w)
+	}
+	return e.execute(ctx, w, func(ctx context.Context) (digest.Digest, []store.Input, error) { return e.key(ctx, w) })
+}
+
+// settled reports whether the step's key can be computed without waiting for layers that are still being hashed.
+func (w *workspace) settled() bool {
+	for _, s := range w.from {
+		if !s.settled() {
+			return false
+		}
+	}
+	return w.below.settled()
+}
+
+// missing is what a dry engine answers for a step without a record.
+func missing(w *workspace) error {
+	if needsNamespace(w.step.op) {
+		return ErrNeedsNamespace
+	}
+	return errMiss
+}
+
+// cached returns the recorded layer for the key, or nil.
+func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
+	if w.step.NoCache {
+		return nil
+	}
+	rec, ok := e.store.LookupStep(key)
+	if !ok {
+		return nil
+	}
+	l, err := e.store.Layer(rec.Layer)
+	if err != nil {
+		return nil // a record without its layer is a miss
+	}
+	e.onClose(l.Release)
+	if !e.dry {
+		e.events.start(w.step.Name).finish(true, nil)
+	}
+	return storedRef(l, rec.Created)
+}
+
+// execute runs the step and sees to it that its result is recorded.
+func (e *engine) execute(ctx context.Context, w *workspace, key func(context.Context) (digest.Digest, []store.Input, error)) (*layerRef, error) {
+	v := e.events.start(w.step.Name)
+	w.id, w.v = v.id, v
+	ref, err := w.step.op.execute(ctx, w)
+	w.end()
+	v.finish(false, err)
+	if err != nil {
+		return nil, e.stepError(w, err)
+	}
+	if ref.created.IsZero() {
+		ref.created = e.now()
+	}
+	e.packing.Go(func() error { return e.record(e.packCtx, w, ref, key) })
+	return ref, nil
+}
+
+// record writes the step's record once its layer is in the store.
+func (e *engine) record(ctx context.Context, w *workspace, ref *layerRef, key func(context.Context) (digest.Digest, []store.Input, error)) error {
+	l, err := ref.stored(ctx)
+	if err != nil {
+		return err
+	}
+	k, inputs, err := key(ctx)
+	if err != nil {
+		return err
+	}
+	rec := store.Step{Key: k, Layer: l.ID(), Inputs: inputs, Created: ref.created, Description: w.step.Name}
+	if err := e.store.PutStep(rec); err != nil {
+		return err
+	}
+	return e.store.PutHint(definitionKey(w.step), k)
+}
+
+// key computes the step's key and the manifest of the files that went into it.
+func (e *engine) key(ctx context.Context, w *workspace) (digest.Digest, []store.Input, error) {
+	inputs, err := w.step.op.inputs(ctx, w)
+	if err != nil {
+		return "", nil, err
+	}
+	h := newHasher("step")
+	if w.step.op.standsOnBelow() {
+		below, err := w.below.chain(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		h.field("below", string(below))
+	}
+	e.describe(h, w.step)
+	h.inputs(inputs)
+	return h.digest(), inputs, nil
+}
+
+func (e *engine) describe(h *hasher, s *Step) {
+	if e.opts.Epoch != nil {
+		h.field("epoch", e.opts.Epoch.UTC().Format(time.RFC3339))
+	}
+	s.op.describe(h)
+}
+
+// definitionKey names a step by its text and the texts below it, without the content of any file. A record under it means that the
+// step ran before in this place: only then is it worth waiting for content ids to look for a result.
+func definitionKey(s *Step) digest.Digest {
+	h := newHasher("definition")
+	for ; s != nil; s = s.Parent {
+		s.op.describe(h)
+	}
+	return h.digest()
+}
+
+// now is the time that goes into history and new entries: SOURCE_DATE_EPOCH where there is one. Whole seconds.
+func (e *engine) now() time.Time {
+	if e.opts.Epoch != nil {
+		return e.opts.Epoch.UTC()
+	}
+	return time.Now().UTC().Truncate(time.Second)
+}
+
+func (e *engine) onClose(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cleanup = append(e.cleanup, f)
+}
+
+// close releases locks and temporary directories; nothing may run any more.
+func (e *engine) close() {
+	for i := len(e.cleanup) - 1; i >= 0; i-- {
+		e.cleanup[i]()
+	}
+	e.cleanup = nil
+}
+
+// stepError gives a failure its place and the lines around it.
+func (e *engine) stepError(w *workspace, err error) error {
+	var step *StepError
+	if errors.As(err, &step) || errors.Is(err, ErrNeedsNamespace) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	se := &StepError{Step: w.id, Name: w.step.Name, File: e.plan.File.Name, Range: w.step.Range, Err: err}
+	se.Excerpt = excerpt(e.plan.File, w.step.Range)
+	if w.tail != nil {
+		se.Tail = w.tail.bytes()
+	}
+	return se
+}

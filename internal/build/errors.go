@@ -1,0 +1,96 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+)
+
+// ErrNeedsNamespace says that a step has to run, or a layer directory has to be read, and this process is not in a user
+// namespace. Nothing was lost: the same build goes on inside one and finds what was recorded.
+var ErrNeedsNamespace = errors.New("this build needs a user namespace")
+
+// StepError is a step that did not succeed.
+type StepError struct {
+	// Step is its display number, Name what was shown.
+	Step int
+	Name string
+	// File and Range are where the Dockerfile says so; Excerpt are the lines, ready to print.
+	File    string
+	Range   dockerfile.Range
+	Excerpt string
+	// Tail is the end of the command's output, for a RUN.
+	Tail []byte
+	Err  error
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("%s:%d: %s: %v", e.File, e.Range.Start, e.Name, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// TargetError is a --target that names no stage.
+type TargetError struct {
+	Target string
+	// Names are the stages that there are.
+	Names []string
+}
+
+func (e *TargetError) Error() string {
+	return fmt.Sprintf("target stage %q could not be found", e.Target)
+}
+
+// CommandError is a RUN command that ended with a status other than 0.
+type CommandError struct {
+	Args []string
+	// Code is the exit code, 128+n for signal n.
+	Code int
+	Err  error
+}
+
+func (e *CommandError) Error() string {
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", joinArgs(e.Args), e.Code)
+}
+
+// Unwrap returns the sandbox's error.
+func (e *CommandError) Unwrap() error { return e.Err }
+
+// EntitlementError is a RUN that wants more than --allow gives.
+type EntitlementError struct{ Name string }
+
+func (e *EntitlementError) Error() string {
+	return fmt.Sprintf("granting entitlement %s is not allowed: pass --allow %s", e.Name, e.Name)
+}
+
+func joinArgs(args []string) string {
+	s := ""
+	for i, a := range args {
+		if i > 0 {
+			s += " "
+		}
+		s += a
+	}
+	return s
+}
+
+// dockerfileError gives an error its place in the Dockerfile, unless it has one.
+func dockerfileError(f *dockerfile.File, r dockerfile.Range, hint string, err error) error {
+	var placed *dockerfile.Error
+	if err == nil || errors.As(err, &placed) || errors.Is(err, ErrNeedsNamespace) {
+		return err
+	}
+	e := f.Errorf(r, "%s", err)
+	e.Hint = hint
+	return e
+}
+
+// excerpt are the Dockerfile's lines around a range, numbered.
+func excerpt(f *dockerfile.File, r dockerfile.Range) string {
+	if r.IsZero() {
+		return ""
+	}
+	return dockerfile.Excerpt(f.Source, []dockerfile.Range{r})
+}

@@ -1,0 +1,21 @@
+package build
+
+import (
+	"fmt"
+
+	"github.com/cairnbuild/cairn/sandbox"
+	units "github.com/docker/go-units"
+)
+
+// limits puts --shm-size and --ulimit into a step's spec.
+func (e *engine) limits(spec *sandbox.Spec) error {
+	spec.Limits.ShmSize = e.opts.Run.ShmSize
+	for _, s := range e.opts.Run.Ulimits {
+		u, err := units.ParseUlimit(s)
+		if err != nil {
+			return fmt.Errorf("--ulimit %s: %w", s, err)
+		}
+		spec.Limits.Rlimits = append(spec.Limits.Rlimits, sandbox.Rlimit{Name: u.Name, Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/tree"
+)
+
+// copyOp is a COPY or ADD.
+type copyOp struct {
+	in   *dockerfile.Copy
+	dest string // absolute, with its trailing slash
+	list []dockerfile.Source
+	// stage is what --from names; nil for the context.
+	stage *Stage
+	from  []*Step
+}
+
+func (op *copyOp) sources() []*Step { return op.from }
+
+// standsOnBelow is false for --link: such a layer is the same whatever it lies on.
+func (op *copyOp) standsOnBelow() bool { return !op.in.Link }
+
+func (op *copyOp) describe(h *hasher) {
+	in := op.in
+	kind := "copy"
+	if in.Add {
+		kind = "add"
+	}
+	h.field(kind, in.Sources...)
+	h.field("dest", op.dest, in.Chown, in.Chmod)
+	h.flag("link", in.Link)
+	h.flag("parents", in.Parents)
+	h.flag("from", in.From != "")
+	if len(in.Exclude) > 0 {
+		h.field("exclude", in.Exclude...)
+	}
+	for _, f := range in.Heredocs {
+		h.field("file", f.Name, f.Content)
+	}
+	if in.Checksum != "" {
+		h.field("checksum", in.Checksum)
+	}
+	if in.KeepGitDir != nil {
+		h.field("keep-git-dir", fmt.Sprint(*in.KeepGitDir))
+	}
+	if in.Unpack != nil {
+		h.field("unpack", fmt.Sprint(*in.Unpack))
+	}
+}
+
+// inputs is the manifest of everything that is copied.
+func (op *copyOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error) {
+	r, err := op.request(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	m, err := copy.Inputs(ctx, *r)
+	if err != nil {
+		return nil, err
+	}
+	return storeInputs(m), nil
+}
+
+// request makes the instruction's request. Remote sources are fetched here, once per build.
+func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, error) {
+	r := &copy.Request{
+		Dest: op.dest, Workdir: "/", Chmod: op.in.Chmod, Link: op.in.Link, Parents: op.in.Parents, Exclude: op.in.Exclude,
+		Epoch: w.opts.Epoch, Now: w.now(),
+	}
+	unpack := op.in.Add
+	if op.in.Unpack != nil {
+		unpack = *op.in.Unpack
+	}
+	needsFrom := false
+	for _, s := range op.list {
+		item := copy.Item{Pattern: s.Text, Unpack: unpack}
+		switch s.Kind {
+		case dockerfile.LocalSource:
+			needsFrom = true
+		default:
+			var err error
+			if item, err = w.fetch(ctx, op.in, s); err != nil {
+				return nil, err
+			}
+		}
+		r.Sources = append(r.Sources, item)
+	}
+	for _, f := range op.in.Heredocs {
+		inline := copy.NewInline(f.Name, []byte(f.Content), w.now())
+		r.Sources = append(r.Sources, copy.Item{Pattern: f.Name, From: inline, Literal: true})
+	}
+	if needsFrom {
+		var err error
+		if r.From, err = w.copySource(ctx, op.stage, 0); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// copySource is what is copied or mounted from: a stage's files, or the context when stage is nil. n is its place in from.
+func (w *workspace) copySource(ctx context.Context, stage *Stage, n int) (copy.Source, error) {
+	if stage == nil {
+		return w.input.open(ctx)
+	}
+	from := w.from[n]
+	t, err := from.fullTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return copy.NewStage(t, &lazyContents{state: from}), nil
+}
+
+func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
+	below, err := w.below.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := op.request(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if op.in.Chown != "" {
+		if r.Chown, err = op.owner(below); err != nil {
+			return nil, err
+		}
+	}
+	tmp, err := w.store.TempDir("add")
+	if err != nil {
+		return nil, err
+	}
+	defer tmp.Close()
+	r.TempDir = tmp.Path()
+	res, err := copy.Apply(ctx, below, *r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Close()
+	for _, text := range res.Warnings {
+		w.warn(text)
+	}
+	return w.storeEntries(ctx, res.Index, res)
+}
+
+// owner resolves --chown in the image's own passwd and group; with --link only numbers have a meaning.
+func (op *copyOp) owner(below *tree.Tree) (*copy.Owner, error) {
+	var passwd, group []byte
+	spec := op.in.Chown
+	if op.in.Link {
+		spec = strings.ReplaceAll(spec, "root", "0")
+	} else {
+		passwd, group = below.Passwd(), below.Group()
+	}
+	uid, gid, err := copy.ResolveOwner(passwd, group, spec)
+	if err != nil {
+		return nil, fmt.Errorf("--chown=%s: %w", op.in.Chown, err)
+	}
+	return &copy.Owner{UID: uid, GID: gid}, nil
+}
+
+// warn remarks on the step's instruction.
+func (w *workspace) warn(text string) {
+	f := w.plan.File
+	w.events.emit(Event{Kind: Warned, Warning: &Warning{Text: text, File: f.Name, Line: w.step.Range.Start, Excerpt: excerpt(f, w.step.Range)}})
+}
+
+var errNoFetch = errors.New("ADD of a URL or a git repository is not supported yet")

@@ -1,0 +1,242 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/overlay"
+)
+
+// runMounts adds the RUN's --mount to its root, in the order in which they were written.
+func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, points *stubs, tmp string) error {
+	if op.file != nil {
+		// dev is a file system of its own, so the mount point is made there by the sandbox.
+		dir := filepath.Join(tmp, "pipes")
+		if err := op.writeScript(dir); err != nil {
+			return err
+		}
+		root.mounts = append(root.mounts, mount.Mount{Type: mount.Bind, Source: dir, Target: "/dev/pipes", ReadOnly: true})
+	}
+	for i, m := range op.mounts {
+		dir := filepath.Join(tmp, fmt.Sprintf("mount-%d", i))
+		mnt, err := w.oneMount(ctx, m, root, dir)
+		if err != nil {
+			return fmt.Errorf("RUN --mount=type=%s: %w", m.Type, err)
+		}
+		if mnt == nil {
+			continue
+		}
+		isDir := true
+		if mnt.Type == mount.Bind {
+			st, err := os.Lstat(mnt.Source)
+			if err != nil {
+				return err
+			}
+			isDir = st.IsDir()
+		}
+		real, err := points.point(relative(m.Target), isDir)
+		if err != nil {
+			return err
+		}
+		mnt.Target = "/" + real
+		root.mounts = append(root.mounts, *mnt)
+	}
+	return nil
+}
+
+// oneMount makes the source of a mount; nil for a secret or an agent that is not there and not required.
+func (w *workspace) oneMount(ctx context.Context, m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
+	switch m.Type {
+	case "bind":
+		return w.bindMount(ctx, m, dir)
+	case "cache":
+		return w.cacheMount(ctx, m, dir)
+	case "tmpfs":
+		return &mount.Mount{Type: mount.Tmpfs, Size: m.Size, Mode: 0o1777, NoSuid: true, NoDev: true}, nil
+	case "secret":
+		return w.secretMount(m, root, dir)
+	case "ssh":
+		return w.sshMount(m, root, dir)
+	}
+	return nil, fmt.Errorf("unsupported mount type %q", m.Type)
+}
+
+// bindMount shows a part of the context or of another stage. It is read-only, or what is written is thrown away.
+func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mount.Mount, error) {
+	source, err := w.mountSource(ctx, m, dir)
+	if err != nil {
+		return nil, err
+	}
+	if m.ReadOnly {
+		return &mount.Mount{Type: mount.Bind, Source: source, ReadOnly: true}, nil
+	}
+	st, err := os.Lstat(source)
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsDir() {
+		return nil, errors.New("a single file can only be mounted read-only: mount the directory that it is in, or leave out rw")
+	}
+	// The writable side is an overlay of its own, attached where the sandbox binds it from.
+	for _, d := range []string{"upper", "work", "merged"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	stack := overlay.Stack{Lower: []string{source}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	merged := filepath.Join(dir, "merged")
+	if err := stack.Mount().Attach(merged); err != nil {
+		return nil, err
+	}
+	return &mount.Mount{Type: mount.Bind, Source: merged}, nil
+}
+
+// cacheMount is a directory that lives in the store from build to build.
+func (w *workspace) cacheMount(ctx context.Context, m runMount, dir string) (*mount.Mount, error) {
+	sum := sha256.Sum256([]byte(m.ID + "\x00" + m.From + "\x00" + m.Source + "\x00" + w.opts.Args["BUILDKIT_CACHE_MOUNT_NS"]))
+	id := hex.EncodeToString(sum[:16])
+	lease, err := w.store.CacheMount(ctx, id, m.Sharing)
+	if err != nil {
+		return nil, err
+	}
+	w.onStepEnd(lease.Release)
+	if lease.New {
+		if err := w.fillCache(ctx, m, lease.Path, dir); err != nil {
+			return nil, err
+		}
+	}
+	return &mount.Mount{Type: mount.Bind, Source: lease.Path, ReadOnly: m.ReadOnly}, nil
+}
+
+// fillCache gives a new cache its owner and mode, and what from= says it starts with.
+func (w *workspace) fillCache(ctx context.Context, m runMount, cache, dir string) error {
+	if m.source >= 0 {
+		source, err := w.mountSource(ctx, m, dir)
+		if err != nil {
+			return err
+		}
+		if err := os.CopyFS(cache, os.DirFS(source)); err != nil {
+			return fmt.Errorf("fill the cache from %s: %w", m.From, err)
+		}
+	}
+	uid, gid, mode := 0, 0, uint32(0o755)
+	if m.UID != nil {
+		uid = int(*m.UID)
+	}
+	if m.GID != nil {
+		gid = int(*m.GID)
+	}
+	if m.Mode != nil {
+		mode = *m.Mode
+	}
+	if uid != 0 || gid != 0 {
+		if err := os.Chown(cache, uid, gid); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(cache, fileMode(mode))
+}
+
+// secretMount puts a secret into a tmpfs of this process's own mount namespace, so that it never reaches a disk.
+func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
+	data, ok, err := w.secret(m.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		if m.Required {
+			return nil, &MissingSecretError{ID: m.ID}
+		}
+		return nil, nil
+	}
+	if m.Env != nil {
+		root.env = append(root.env, *m.Env+"="+string(data))
+	}
+	if m.Target == "" {
+		return nil, nil
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := (mount.Mount{Type: mount.Tmpfs, Mode: 0o700}).Attach(dir); err != nil {
+		return nil, err
+	}
+	mode := uint32(0o400)
+	if m.Mode != nil {
+		mode = *m.Mode
+	}
+	name := filepath.Join(dir, "secret")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		return nil, err
+	}
+	if err := chownOptional(name, m); err != nil {
+		return nil, err
+	}
+	return &mount.Mount{Type: mount.Bind, Source: name, ReadOnly: true}, os.Chmod(name, fileMode(mode))
+}
+
+func chownOptional(name string, m runMount) error {
+	if m.UID == nil && m.GID == nil {
+		return nil
+	}
+	uid, gid := 0, 0
+	if m.UID != nil {
+		uid = int(*m.UID)
+	}
+	if m.GID != nil {
+		gid = int(*m.GID)
+	}
+	return os.Lchown(name, uid, gid)
+}
+
+// secret reads the value that --secret gives for an id.
+func (e *engine) secret(id string) ([]byte, bool, error) {
+	for _, s := range e.opts.Run.Secrets {
+		if s.ID != id {
+			continue
+		}
+		if s.Env != "" {
+			v, ok := os.LookupEnv(s.Env)
+			return []byte(v), ok, nil
+		}
+		data, err := os.ReadFile(s.File)
+		if err != nil {
+			return nil, false, fmt.Errorf("read secret %s: %w", id, err)
+		}
+		return data, true, nil
+	}
+	return nil, false, nil
+}
+
+// MissingSecretError is a required secret that no --secret gives.
+type MissingSecretError struct{ ID string }
+
+func (e *MissingSecretError) Error() string { return fmt.Sprintf("secret %s: not found", e.ID) }
+
+// mountInputs are the files that a mount shows.
+func (w *workspace) mountInputs(ctx context.Context, m runMount) ([]store.Input, error) {
+	from, err := w.copySource(ctx, m.stage, m.source)
+	if err != nil {
+		return nil, err
+	}
+	return manifestOf(ctx, from, path.Join("/", m.Source))
+}
+
+// mountSource is a path outside that holds what a mount shows: a place in the directories of a stage, or a copy of the part of the
+// context, without what .dockerignore hides.
+func (w *workspace) mountSource(ctx context.Context, m runMount, dir string) (string, error) {
+	rel := strings.TrimPrefix(path.Join("/", m.Source), "/")
+	if m.source >= 0 {
+		return w.stageMount(ctx, w.from[m.source], rel, dir)
+	}
+	return w.contextMount(ctx, rel, dir)
+}

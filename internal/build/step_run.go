@@ -1,0 +1,284 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/layer"
+	"github.com/cairnbuild/cairn/oci/tree"
+	"github.com/cairnbuild/cairn/overlay"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// runOp is a RUN.
+type runOp struct {
+	args     []string
+	file     *dockerfile.ScriptFile // a script that is put into /dev/pipes and executed
+	env      dockerfile.Vars
+	proxy    []string // in the environment, in no key
+	user     string
+	dir      string
+	network  string
+	insecure bool
+	platform oci.Platform
+	mounts   []runMount
+	from     []*Step
+}
+
+func (op *runOp) sources() []*Step { return op.from }
+
+func (op *runOp) standsOnBelow() bool { return true }
+
+func (op *runOp) describe(h *hasher) {
+	h.field("run", op.args...)
+	h.field("env", sortedEnv(op.env)...)
+	h.field("user", op.user)
+	h.field("dir", op.dir)
+	h.field("platform", oci.FormatPlatform(op.platform))
+	h.flag("insecure", op.insecure)
+	if op.network != "" && op.network != "default" {
+		h.field("network", op.network)
+	}
+	if op.file != nil {
+		h.field("file", op.file.Path, op.file.Content)
+	}
+	for _, m := range op.mounts {
+		h.field("mount", m.Type, m.Source, m.Target, m.From, m.ID, m.Sharing, fmt.Sprint(m.ReadOnly, m.Required, m.Size),
+			optional(m.Mode), optional(m.UID), optional(m.GID), optional(m.Env))
+	}
+}
+
+func optional[T any](p *T) string {
+	if p == nil {
+		return "-"
+	}
+	return fmt.Sprint(*p)
+}
+
+// inputs are the contents that bind mounts bring in.
+func (op *runOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error) {
+	var all []store.Input
+	for i, m := range op.mounts {
+		if m.Type != "bind" && m.Type != "cache" || m.Type == "cache" && m.source < 0 {
+			continue
+		}
+		in, err := w.mountInputs(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range in {
+			x.Name = fmt.Sprintf("mount %d: %s", i, x.Name)
+			all = append(all, x)
+		}
+	}
+	return all, nil
+}
+
+// execute runs the command on an overlay of the layers below and turns the upper directory into a layer.
+func (op *runOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
+	if !sandbox.InNamespace() {
+		return nil, ErrNeedsNamespace
+	}
+	w.tail = &tail{}
+	tmp, err := w.store.TempDir("run")
+	if err != nil {
+		return nil, err
+	}
+	w.onClose(func() { _ = tmp.Close() })
+	root, err := w.prepareRoot(ctx, op, tmp.Path())
+	if err != nil {
+		return nil, err
+	}
+	if err := op.run(ctx, w, root); err != nil {
+		return nil, err
+	}
+	t, err := w.below.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ix, err := layer.Scan(ctx, root.stack.Upper, layer.ScanOptions{Below: belowOf(t), Epoch: w.opts.Epoch, Owners: w.ownersMode(), Table: root.table})
+	if err != nil {
+		return nil, fmt.Errorf("read what the command changed: %w", err)
+	}
+	return w.adoptDir(root.stack.Upper, ix, root.table), nil
+}
+
+func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
+	t, err := w.below.tree(ctx)
+	if err != nil {
+		return err
+	}
+	proc, err := processFor(t, op.user, op.environment(), op.dir)
+	if err != nil {
+		return err
+	}
+	proc.Args = op.args
+	proc.Env = append(proc.Env, root.env...)
+	spec := sandbox.Spec{
+		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: "buildkitsandbox", Network: networkOf(op.network),
+		Insecure: op.insecure, Stdout: outputWriter{w.v, 1, w.tail}, Stderr: outputWriter{w.v, 2, w.tail},
+	}
+	if err := w.limits(&spec); err != nil {
+		return err
+	}
+	err = sandbox.Run(ctx, spec)
+	var exit *sandbox.ExitError
+	var setup *sandbox.SetupError
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return errors.Join(err, ctx.Err())
+	case errors.As(err, &exit):
+		return &CommandError{Args: op.args, Code: exit.Code, Err: err}
+	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(setup, os.ErrNotExist):
+		return &CommandError{Args: op.args, Code: 127, Err: err}
+	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec:
+		return &CommandError{Args: op.args, Code: 126, Err: err}
+	}
+	return err
+}
+
+// environment is the step's environment without HOME: the proxies do not override what was declared.
+func (op *runOp) environment() []string {
+	env := op.env.Slice()
+	for _, kv := range op.proxy {
+		k, _, _ := strings.Cut(kv, "=")
+		if _, ok := op.env.Get(k); !ok {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+func networkOf(name string) sandbox.Network {
+	if name == "none" {
+		return sandbox.NetworkNone
+	}
+	return sandbox.NetworkHost
+}
+
+// ownersMode is how directory forms hold owners in this process.
+func (e *engine) ownersMode() owners.Mode { return sandbox.CurrentIDs().OwnersMode() }
+
+// belowTree lets layer.Scan ask what lies below.
+type belowTree struct{ t *tree.Tree }
+
+func belowOf(t *tree.Tree) layer.Below { return belowTree{t} }
+
+func (b belowTree) ReadDir(path string) []index.Entry {
+	nodes := b.t.ReadDir(path)
+	out := make([]index.Entry, 0, len(nodes))
+	for _, n := range nodes {
+		out = append(out, n.Entry)
+	}
+	return out
+}
+
+// adoptDir makes a layer of a directory that a RUN left. The next step can stand on it at once; hashing, packing and storing go on
+// in the background.
+func (w *workspace) adoptDir(dir string, ix *index.Index, table *owners.Table) *layerRef {
+	ref := newLayerRef()
+	ref.quick, ref.dir = ix, dir
+	ref.created = w.now()
+	w.packing.Go(func() error {
+		l, err := w.storeDir(w.packCtx, dir, ix, table)
+		if err != nil {
+			err = fmt.Errorf("store the layer of %s: %w", w.step.Name, err)
+		}
+		ref.settle(l, err)
+		return err
+	})
+	return ref
+}
+
+// storeDir fills in the digests of a RUN's layer, packs it if the image needs it, and puts it into the store.
+func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, table *owners.Table) (*store.Layer, error) {
+	if err := w.packers.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer w.packers.Release(1)
+	content := store.LayerContent{Dir: dir, Table: table}
+	src := layer.DirSource(dir)
+	if w.want.blob[w.step] {
+		blob, err := w.store.NewBlob(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer blob.Abort()
+		packed, err := layer.Pack(ctx, blob, ix, src, w.want.compression)
+		if err != nil {
+			return nil, err
+		}
+		if content.Blob, err = blob.Commit(w.want.compression.MediaType(), packed.Digest); err != nil {
+			return nil, err
+		}
+		content.Index, content.DiffID = packed.Index, packed.DiffID
+	} else {
+		hashed, err := layer.Hash(ctx, ix, src)
+		if err != nil {
+			return nil, err
+		}
+		content.Index = hashed
+	}
+	return w.addLayer(ctx, content)
+}
+
+// addLayer stores a layer. When an earlier run gave the same content, that layer is used whole and this one dropped, so that what
+// stands on it stays cached and the image keeps its bytes.
+func (w *workspace) addLayer(ctx context.Context, c store.LayerContent) (*store.Layer, error) {
+	same := newHasher("content")
+	same.field("id", string(c.Index.ContentID()))
+	if w.opts.Epoch != nil {
+		same.field("epoch", fmt.Sprint(w.opts.Epoch.Unix()))
+	}
+	key := same.digest()
+	if rec, ok := w.store.LookupStep(key); ok && !w.opts.Cache.NoCache {
+		if l, err := w.store.Layer(rec.Layer); err == nil {
+			w.onClose(l.Release)
+			return l, nil
+		}
+	}
+	l, err := w.store.AddLayer(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	w.onClose(l.Release)
+	return l, w.store.PutStep(store.Step{Key: key, Layer: l.ID(), Created: w.now(), Description: "content of " + w.step.Name})
+}
+
+// writeScript puts a heredoc with a shebang into dir, which is mounted where the script's path says.
+func (op *runOp) writeScript(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	name := filepath.Join(dir, filepath.Base(op.file.Path))
+	if err := os.WriteFile(name, []byte(op.file.Content), 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(name, 0o755)
+}
+
+// sortedEnv is the environment in the order in which it goes into keys.
+func sortedEnv(env dockerfile.Vars) []string {
+	out := env.Slice()
+	sort.Strings(out)
+	return out
+}
+
+// runMount is one RUN --mount with its source found and its target absolute.
+type runMount struct {
+	dockerfile.Mount
+	// stage is what From names; nil for the build context, for caches without from and for mounts without a source.
+	stage *Stage
+	// source is the index into the operation's sources, -1 for the build context and for none.
+	source int
+}

@@ -1,0 +1,55 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/index"
+)
+
+// workdirOp is a WORKDIR: a layer with the directory and its missing parents, or an empty one when it is there.
+type workdirOp struct {
+	path string
+	user string
+}
+
+func (op *workdirOp) sources() []*Step    { return nil }
+func (op *workdirOp) standsOnBelow() bool { return true }
+
+func (op *workdirOp) describe(h *hasher) { h.field("workdir", op.path, op.user) }
+
+func (op *workdirOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
+
+func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
+	t, err := w.below.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := 0, 0
+	if op.user != "" {
+		if uid, gid, err = copy.ResolveOwner(t.Passwd(), t.Group(), op.user); err != nil {
+			return nil, err
+		}
+	}
+	ix, err := copy.Workdir(t, strings.TrimPrefix(op.path, "/"), uid, gid, w.now())
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", op.path, err)
+	}
+	return w.storeEntries(ctx, ix, noContent{})
+}
+
+// noContent is the source of a layer without files.
+type noContent struct{}
+
+func (noContent) Open(_ context.Context, e index.Entry) (io.ReadCloser, error) {
+	if e.Size == 0 {
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+	return nil, errors.New("no content for " + e.Path)
+}
