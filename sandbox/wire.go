@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cairnbuild/cairn/sandbox/internal/seccomp"
 	"github.com/cairnbuild/cairn/sandbox/internal/wire"
 )
 
@@ -29,6 +31,11 @@ func defaultCapabilities() uint64 {
 
 // allCapabilities are those that the kernel knows.
 func allCapabilities() uint64 { return 1<<(unix.CAP_LAST_CAP+1) - 1 }
+
+// defaultFilter is compiled once, and only by a process that runs something.
+var defaultFilter = sync.OnceValue(func() []byte {
+	return wire.PackFilter(seccomp.Default(defaultCapabilities()))
+})
 
 // rlimitNumber maps the names of `docker run --ulimit`.
 func rlimitNumber(name string) (int, bool) {
@@ -78,6 +85,8 @@ func (s *Spec) wire() (*wire.Spec, error) {
 	}
 	if s.Insecure {
 		w.Capabilities = allCapabilities()
+	} else {
+		w.Filter = defaultFilter()
 	}
 	if p.TTY != nil {
 		w.Terminal = &wire.Size{}
