@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/urfave/cli/v2"
+
+	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/progress"
+	"github.com/cairnbuild/cairn/internal/store"
+)
+
+// BuildOptions are the flags of `cairn build`: what to build, and how to talk about it.
+type BuildOptions struct {
+	Build build.Options
+	// Progress is a progress mode; see progress.Modes.
+	Progress string
+	// Quiet prints the image id alone.
+	Quiet bool
+	// IIDFile gets the image id, MetadataFile a JSON object about the result.
+	IIDFile, MetadataFile string
+	// Call is what to do instead of building: "", "check", "targets" or "outline". CallJSON asks for JSON.
+	Call     string
+	CallJSON bool
+}
+
+func newBuildCommand(sh *shell) *cli.Command {
+	return newCommand(cli.Command{
+		Name: "build", ArgsUsage: "PATH | URL | -", Usage: "Build an image from a Dockerfile",
+		Description: "PATH is the context: what COPY and ADD see. With - the context is a tar archive on standard input, or empty when\n" +
+			"a Dockerfile comes there. Options may stand before or after it. The image goes into the store; nothing is\n" +
+			"printed on standard output but what --quiet and --output ask for.",
+		Flags: buildFlags(),
+	}, 1, 1, func(cc *cli.Context) error {
+		o, err := parseBuild(cc)
+		if err != nil {
+			return err
+		}
+		return sh.withStore(cc.Context, func(st *store.Store) error { return runBuild(cc.Context, sh, st, o) })
+	})
+}
+
+func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
+	sh.machine = o.Progress == progress.JSON || o.Progress == progress.RawJSON
+	stdin, err := sh.prepareInput(st, &o.Build.Input)
+	if err != nil {
+		return err
+	}
+	if stdin != nil {
+		defer stdin.Close()
+	}
+	if err := sh.prepareExports(o.Build.Output.Exports); err != nil {
+		return err
+	}
+	if o.Call != "" {
+		return runCall(sh, o)
+	}
+	display, err := progress.New(o.Progress, sh.stderr)
+	if err != nil {
+		return &usageError{Command: "build", Msg: err.Error()}
+	}
+	o.Build.OnEvent = display.Event
+	result, err := build.Run(ctx, st, o.Build)
+	if cerr := display.Close(); err == nil {
+		err = cerr
+	}
+	if errors.Is(err, build.ErrNeedsNamespace) {
+		// The namespace's cairn opens the store itself: our locks must not stand in its way.
+		if err := st.Close(); err != nil {
+			return err
+		}
+		return sh.enter(ctx, stdin)
+	}
+	if err != nil {
+		return err
+	}
+	return reportBuild(sh, result, o)
+}
+
+// reportBuild writes the files and the line that were asked for.
+func reportBuild(sh *shell, result *build.Result, o BuildOptions) error {
+	id := resultID(result)
+	if o.IIDFile != "" {
+		if err := os.WriteFile(o.IIDFile, []byte(id), 0o666); err != nil {
+			return fmt.Errorf("write image id: %w", err)
+		}
+	}
+	if o.MetadataFile != "" {
+		if err := writeMetadata(o.MetadataFile, result, o); err != nil {
+			return fmt.Errorf("write metadata: %w", err)
+		}
+	}
+	if o.Quiet && !writesToStdout(o.Build.Output.Exports) {
+		fmt.Fprintln(sh.stdout, id)
+	}
+	return nil
+}
+
+// resultID is what docker prints: the image id, which is the digest of the config, or of the index where there are several
+// images.
+func resultID(result *build.Result) digest.Digest {
+	if len(result.Images) == 1 {
+		return result.Images[0].ConfigDescriptor.Digest
+	}
+	return result.Descriptor.Digest
+}
+
+// writeMetadata writes what `docker buildx build --metadata-file` writes, as far as it exists here.
+func writeMetadata(path string, result *build.Result, o BuildOptions) error {
+	m := map[string]any{
+		"containerimage.digest":     result.Descriptor.Digest,
+		"containerimage.descriptor": result.Descriptor,
+	}
+	if len(result.Images) == 1 {
+		m["containerimage.config.digest"] = result.Images[0].ConfigDescriptor.Digest
+	}
+	var names string
+	for i, ref := range o.Build.Output.Tags {
+		if i > 0 {
+			names += ","
+		}
+		names += ref.String()
+	}
+	if names != "" {
+		m["image.name"] = names
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o666)
+}

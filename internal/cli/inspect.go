@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/urfave/cli/v2"
+
+	"github.com/cairnbuild/cairn/internal/store"
+)
+
+// inspected is an image as `docker image inspect` shows it.
+type inspected struct {
+	ID           string           `json:"Id"`
+	RepoTags     []string         `json:"RepoTags"`
+	RepoDigests  []string         `json:"RepoDigests"`
+	Parent       string           `json:"Parent"`
+	Comment      string           `json:"Comment"`
+	Created      string           `json:"Created"`
+	Author       string           `json:"Author"`
+	Config       any              `json:"Config"`
+	Architecture string           `json:"Architecture"`
+	Variant      string           `json:"Variant,omitempty"`
+	Os           string           `json:"Os"`
+	OsVersion    string           `json:"OsVersion,omitempty"`
+	Size         int64            `json:"Size"`
+	RootFS       inspectedRootFS  `json:"RootFS"`
+	Descriptor   ispec.Descriptor `json:"Descriptor"`
+}
+
+type inspectedRootFS struct {
+	Type   string   `json:"Type"`
+	Layers []string `json:"Layers"`
+}
+
+func newInspectCommand(sh *shell) *cli.Command {
+	var format string
+	return newCommand(cli.Command{
+		Name: "inspect", ArgsUsage: "IMAGE...", Usage: "Show what an image says about itself, as JSON",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` Print as json or with a Go template", Destination: &format},
+		},
+	}, 1, -1, func(cc *cli.Context) error {
+		return sh.withStore(cc.Context, func(st *store.Store) error { return runInspect(cc.Context, sh, st, cc.Args().Slice(), format) })
+	})
+}
+
+// runInspect prints the images that are there and returns the errors of the others, as docker does.
+func runInspect(ctx context.Context, sh *shell, st *store.Store, names []string, format string) error {
+	found := []inspected{}
+	var errs []error
+	for _, name := range names {
+		img, err := findImage(ctx, st, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found = append(found, inspectImage(st, img))
+	}
+	if err := printInspected(sh, found, format); err != nil {
+		return err
+	}
+	return errors.Join(errs...)
+}
+
+func printInspected(sh *shell, found []inspected, format string) error {
+	if format == "" || format == "json" {
+		e := json.NewEncoder(sh.stdout)
+		e.SetEscapeHTML(false)
+		if format == "" {
+			e.SetIndent("", "    ")
+		}
+		return e.Encode(found)
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if err := execute(sh.stdout, t, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func inspectImage(st *store.Store, found storedImage) inspected {
+	img := found.Image
+	out := inspected{
+		ID: img.ConfigDescriptor.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
+		Created: created(img).Format(time.RFC3339Nano), Author: img.Config.Author, Config: img.Config.Config,
+		Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS, OsVersion: img.Config.OSVersion,
+		Size: imageSize(st, img, map[string]int64{}), RootFS: inspectedRootFS{Type: "layers", Layers: []string{}},
+		Descriptor: found.Target,
+	}
+	for _, r := range found.References {
+		out.RepoTags = append(out.RepoTags, r.Familiar())
+		out.RepoDigests = append(out.RepoDigests, fmt.Sprintf("%s@%s", r.FamiliarRepository(), found.Target.Digest))
+	}
+	for _, d := range img.Config.RootFS.DiffIDs {
+		out.RootFS.Layers = append(out.RootFS.Layers, d.String())
+	}
+	if n := len(img.Config.History); n > 0 {
+		out.Comment = img.Config.History[n-1].Comment
+	}
+	return out
+}

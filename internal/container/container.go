@@ -1,0 +1,114 @@
+// Package container runs an image's command: the same sandbox as a RUN's, on a writable overlay over the image's layers,
+// with the user, environment, working directory and command that the image's config says, as `docker run` reads it.
+//
+// A container is a directory containers/<id>/ of the store: its record (container.json), upper/ with what it changed, and
+// the files that are mounted into it. A lock on it says that it runs. It is made, run and removed by one process, which must
+// be root of a user namespace.
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// Options say what to run, and how. The zero value runs the image's command with nothing on its standard input.
+type Options struct {
+	// Image is what the record calls the image.
+	Image string
+	// Args come after the image: they take the place of its CMD.
+	Args    []string
+	Process ProcessOptions
+	// Volumes are mounted in order of their targets' depth.
+	Volumes []Volume
+	Network NetworkOptions
+	// Name is the container's, unique in the store; empty for none.
+	Name string
+	// Remove removes the container when the command has ended.
+	Remove bool
+	// ReadOnly makes the root file system read-only.
+	ReadOnly bool
+	Streams  Streams
+	// Warn is told of what the caller may not expect; nil drops it.
+	Warn func(string)
+}
+
+// ProcessOptions change what the image's config says of its process.
+type ProcessOptions struct {
+	// Entrypoint replaces the image's, and drops its CMD; an empty one only drops. nil keeps.
+	Entrypoint *string
+	// Env are KEY=VALUE.
+	Env []string
+	// Dir is the working directory, User the user as in USER; empty keeps the image's.
+	Dir, User string
+	// ShmSize is the size of /dev/shm in bytes; 0 is 64 MiB.
+	ShmSize int64
+	Rlimits []sandbox.Rlimit
+	// Privileged leaves the command every capability, system call and path that root of the user namespace has.
+	Privileged bool
+}
+
+// NetworkOptions say what the command sees of the network.
+type NetworkOptions struct {
+	Mode sandbox.Network
+	// Hostname is the container's short id when empty, and the machine's with the network of the host.
+	Hostname string
+	// Hosts are NAME:IP for /etc/hosts.
+	Hosts []string
+}
+
+// Volume is a file or directory of this machine inside the container.
+type Volume struct {
+	// Source is an absolute path outside, Target one inside.
+	Source, Target string
+	ReadOnly       bool
+}
+
+// Streams are the command's.
+type Streams struct {
+	Stdin          io.Reader // nil is /dev/null
+	Stdout, Stderr io.Writer
+	// TTY gives the command a terminal; see sandbox.Process.
+	TTY *os.File
+	// Signals are sent to the command.
+	Signals <-chan os.Signal
+}
+
+// Run runs a container to its end. It returns nil when the command exited with 0, *sandbox.ExitError when it did not,
+// *sandbox.SetupError when it could not be started, *NameError when the name is taken, and otherwise what went wrong before.
+// Leftovers of containers that were to be removed and were killed are removed first.
+func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err error) {
+	if !sandbox.InNamespace() {
+		return errors.New("run a container: not in a user namespace")
+	}
+	sweep(st.Root())
+	layers, err := openLayers(ctx, st, img)
+	defer layers.release()
+	if err != nil {
+		return fmt.Errorf("unpack image: %w", err)
+	}
+	process, err := newProcess(img.Config.Config, layers.tree, o)
+	if err != nil {
+		return err
+	}
+	c, err := create(st.Root(), img, o, process.Args)
+	if err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	defer func() {
+		if cerr := c.close(o.Remove); err == nil {
+			err = cerr
+		}
+	}()
+	spec, err := c.spec(ctx, layers, process, o)
+	if err != nil {
+		return fmt.Errorf("prepare container: %w", err)
+	}
+	return sandbox.Run(ctx, spec)
+}

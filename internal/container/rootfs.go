@@ -1,0 +1,265 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/layer"
+	"github.com/cairnbuild/cairn/oci/tree"
+	"github.com/cairnbuild/cairn/overlay"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// imageLayers are an image's layers in use: they stay while it is not released.
+type imageLayers struct {
+	layers []*store.Layer
+	dirs   []string // base first
+	tree   *tree.Tree
+}
+
+// openLayers brings the image's layers into directory form. The result must be released even when there is an error.
+func openLayers(ctx context.Context, st *store.Store, img oci.Image) (*imageLayers, error) {
+	l := &imageLayers{}
+	for _, d := range img.Layers {
+		layer, err := openLayer(ctx, st, d)
+		if err != nil {
+			return l, err
+		}
+		l.layers = append(l.layers, layer)
+	}
+	normal, err := st.Normalise(ctx, l.layers)
+	if err != nil {
+		return l, err
+	}
+	l.layers = normal
+	var indexes []*index.Index
+	for i, layer := range l.layers {
+		dir, err := layer.EnsureDir(ctx, l.layers[:i])
+		if err != nil {
+			return l, fmt.Errorf("layer %s: %w", img.Layers[i].DiffID, err)
+		}
+		ix, err := layer.Index()
+		if err != nil {
+			return l, fmt.Errorf("layer %s: %w", img.Layers[i].DiffID, err)
+		}
+		l.dirs = append(l.dirs, dir)
+		indexes = append(indexes, ix)
+	}
+	l.tree = tree.New(indexes...)
+	return l, nil
+}
+
+// openLayer finds a layer, or makes it of its blob.
+func openLayer(ctx context.Context, st *store.Store, d oci.Layer) (*store.Layer, error) {
+	if have, ok := st.LayerByDiffID(d.DiffID); ok {
+		return have, nil
+	}
+	r, err := st.OpenBlob(ctx, d.Descriptor)
+	if err != nil {
+		return nil, fmt.Errorf("open layer %s: %w", d.Digest, err)
+	}
+	defer r.Close()
+	return st.IngestBlob(ctx, d.Descriptor, r, store.IngestOptions{Extract: true, DiffID: d.DiffID})
+}
+
+func (l *imageLayers) release() {
+	for _, layer := range l.layers {
+		if layer != nil {
+			layer.Release()
+		}
+	}
+}
+
+// points collects mount points, and what must be there besides, that the image lacks. They become a layer of their own
+// between the image and upper/, their parents as in the image: what the container changed stays apart from them.
+type points struct {
+	below *tree.Tree
+	added *tree.Builder
+}
+
+// need sees to it that p exists in the root, as a directory or a file, and returns its path once links are followed.
+func (p *points) need(target string, dir bool) (string, error) {
+	rel := strings.TrimPrefix(path.Clean("/"+target), "/")
+	if rel == "" {
+		return "", fmt.Errorf("mount on %s: the root itself is no mount point", target)
+	}
+	real, exists, err := p.added.ResolveNew(rel)
+	if err != nil {
+		return "", fmt.Errorf("find %s in the image: %w", target, err)
+	}
+	if exists {
+		return "/" + real, nil
+	}
+	parent := path.Dir(real)
+	if dir {
+		parent = real
+	}
+	if parent != "." {
+		if _, err := p.added.MkdirAll(parent, 0o755, 0, 0, time.Unix(0, 0).UTC()); err != nil {
+			return "", fmt.Errorf("make mount point %s: %w", target, err)
+		}
+	}
+	if !dir {
+		e := index.Entry{Path: real, Type: index.Regular, Mode: 0o644, MTime: time.Unix(0, 0).UTC(), Offset: -1}
+		if err := p.added.Put(e); err != nil {
+			return "", fmt.Errorf("make mount point %s: %w", target, err)
+		}
+	}
+	return "/" + real, nil
+}
+
+// spec makes the root file system and everything around it.
+func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Process, o Options) (sandbox.Spec, error) {
+	spec := sandbox.Spec{
+		Process: process, Network: o.Network.Mode, Hostname: o.Network.Hostname,
+		Limits:   sandbox.Limits{ShmSize: o.Process.ShmSize, Rlimits: o.Process.Rlimits},
+		Insecure: o.Process.Privileged, ReadonlyRoot: o.ReadOnly,
+		Stdin: o.Streams.Stdin, Stdout: o.Streams.Stdout, Stderr: o.Streams.Stderr, Signals: o.Streams.Signals,
+	}
+	if err := c.setHostname(&spec); err != nil {
+		return spec, err
+	}
+	p := &points{below: l.tree, added: tree.NewBuilder(l.tree)}
+	for _, dir := range []string{"/proc", "/sys", "/dev", process.Dir} {
+		if dir == "/" {
+			continue
+		}
+		if _, err := p.need(dir, true); err != nil {
+			return spec, err
+		}
+	}
+	var err error
+	if spec.Mounts, err = c.mounts(p, spec.Hostname, o); err != nil {
+		return spec, err
+	}
+	spec.Root, err = c.stack(ctx, l, p)
+	return spec, err
+}
+
+// setHostname: with the network of the host the name is the machine's too, as docker does.
+func (c *container) setHostname(spec *sandbox.Spec) error {
+	switch {
+	case spec.Hostname != "":
+		return nil
+	case spec.Network == sandbox.NetworkHost || spec.Network == "":
+		name, err := os.Hostname()
+		spec.Hostname = name
+		return err
+	}
+	spec.Hostname = shortID(c.id)
+	return nil
+}
+
+// stack writes the layer of the mount points and an empty upper directory.
+func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount.Mount, error) {
+	mode := sandbox.CurrentIDs().OwnersMode()
+	ix, err := p.added.Index()
+	if err != nil {
+		return mount.Mount{}, err
+	}
+	for _, dir := range []string{"points", "upper", "work"} {
+		if err := os.Mkdir(c.path(dir), 0o755); err != nil {
+			return mount.Mount{}, err
+		}
+	}
+	o := layer.ReadOptions{Dir: c.path("points"), Owners: mode, Table: owners.NewTable()}
+	if err := layer.Extract(ctx, ix, bytes.NewReader(nil), c.path("points"), o); err != nil {
+		return mount.Mount{}, fmt.Errorf("write mount points: %w", err)
+	}
+	if err := copyRootAttributes(c.path("upper"), l.tree, mode); err != nil {
+		return mount.Mount{}, err
+	}
+	lower := slices.Clone(l.dirs)
+	slices.Reverse(lower)
+	s := overlay.Stack{Lower: append([]string{c.path("points")}, lower...), Upper: c.path("upper"), Work: c.path("work")}
+	return s.Mount(), nil
+}
+
+// copyRootAttributes gives upper, which stands for the root directory, what the image says of it.
+func copyRootAttributes(upper string, t *tree.Tree, mode owners.Mode) error {
+	n, ok := t.Lookup(".")
+	if !ok {
+		return nil
+	}
+	if mode == owners.Chown {
+		if err := os.Lchown(upper, n.UID, n.GID); err != nil {
+			return err
+		}
+	}
+	perm := fs.FileMode(n.Mode & 0o777)
+	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if n.Mode&bit != 0 {
+			perm |= flag
+		}
+	}
+	return os.Chmod(upper, perm)
+}
+
+// mounts are the volumes and the files that say who and where the container is. A volume over such a file wins.
+func (c *container) mounts(p *points, hostname string, o Options) ([]mount.Mount, error) {
+	volumes := slices.Clone(o.Volumes)
+	slices.SortStableFunc(volumes, func(a, b Volume) int {
+		return strings.Count(path.Clean(a.Target), "/") - strings.Count(path.Clean(b.Target), "/")
+	})
+	taken := map[string]bool{}
+	var list []mount.Mount
+	for _, v := range volumes {
+		info, err := os.Stat(v.Source)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", v.Source, err)
+		}
+		target, err := p.need(v.Target, info.IsDir())
+		if err != nil {
+			return nil, err
+		}
+		if taken[target] {
+			return nil, fmt.Errorf("mount %s: two volumes have this target", v.Target)
+		}
+		taken[target] = true
+		list = append(list, mount.Mount{Type: mount.Bind, Source: v.Source, Target: target, ReadOnly: v.ReadOnly})
+	}
+	files, err := c.files(hostname, o)
+	if err != nil {
+		return nil, err
+	}
+	var own []mount.Mount
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		target, err := p.need("/etc/"+name, false)
+		if err != nil {
+			return nil, err
+		}
+		if taken[target] {
+			continue
+		}
+		if err := os.WriteFile(c.path(name), files[name], 0o644); err != nil {
+			return nil, err
+		}
+		own = append(own, mount.Mount{Type: mount.Bind, Source: c.path(name), Target: target})
+	}
+	return append(own, list...), nil
+}
+
+// files are the contents of the files in /etc that are the container's own.
+func (c *container) files(hostname string, o Options) (map[string][]byte, error) {
+	resolv, err := sandbox.ResolvConf(o.Network.Mode != sandbox.NetworkNone)
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{
+		"hostname":    []byte(hostname + "\n"),
+		"hosts":       sandbox.Hosts(hostname, o.Network.Hosts),
+		"resolv.conf": resolv,
+	}, nil
+}

@@ -1,0 +1,95 @@
+package progress
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/build"
+)
+
+// jsonEvent is an event as a line of JSON. Fields that say nothing are left out.
+type jsonEvent struct {
+	// Event is start, output, status, finish, warning or built. The command line adds error.
+	Event string    `json:"event"`
+	Time  time.Time `json:"time"`
+	Step  int       `json:"step,omitempty"`
+	// Name is the step's, the sub-operation's (status), or the image id (built).
+	Name string `json:"name,omitempty"`
+	// Stream is 1 or 2, Data what came on it, not cut at lines; bytes that are no UTF-8 are replaced.
+	Stream  int          `json:"stream,omitempty"`
+	Data    string       `json:"data,omitempty"`
+	Bytes   *jsonBytes   `json:"bytes,omitempty"`
+	Outcome *jsonOutcome `json:"outcome,omitempty"`
+	Warning *jsonWarning `json:"warning,omitempty"`
+	Seconds *float64     `json:"seconds,omitempty"`
+}
+
+// jsonBytes is how far a sub-operation is; Total 0 is unknown.
+type jsonBytes struct {
+	Current int64 `json:"current"`
+	Total   int64 `json:"total"`
+	Done    bool  `json:"done"`
+}
+
+// jsonOutcome is how a step ended.
+type jsonOutcome struct {
+	Cached   bool   `json:"cached"`
+	Canceled bool   `json:"canceled,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+type jsonWarning struct {
+	Rule string `json:"rule,omitempty"`
+	Text string `json:"text"`
+	URL  string `json:"url,omitempty"`
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+}
+
+// jsonDisplay writes one object per event.
+type jsonDisplay struct {
+	enc *json.Encoder
+	err error
+}
+
+func newJSON(w io.Writer) *jsonDisplay {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return &jsonDisplay{enc: e}
+}
+
+// Event implements Display.
+func (d *jsonDisplay) Event(ev build.Event) {
+	out := jsonEvent{Time: ev.Time.UTC(), Step: ev.Step, Name: ev.Name}
+	elapsed := ev.Duration.Seconds()
+	switch ev.Kind {
+	case build.StepStarted:
+		out.Event = "start"
+	case build.StepOutput:
+		out.Event, out.Stream, out.Data = "output", stream(ev), strings.ToValidUTF8(string(ev.Data), "\uFFFD")
+	case build.StepStatus:
+		out.Event, out.Bytes = "status", &jsonBytes{ev.Current, ev.Total, ev.Done}
+	case build.StepFinished:
+		out.Event, out.Seconds, out.Outcome = "finish", &elapsed, &jsonOutcome{Cached: ev.Cached}
+		if errors.Is(ev.Err, context.Canceled) {
+			out.Outcome.Canceled = true
+		} else if ev.Err != nil {
+			out.Outcome.Error = ev.Err.Error()
+		}
+	case build.Warned:
+		w := ev.Warning
+		out.Event, out.Warning = "warning", &jsonWarning{w.Rule, w.Text, w.URL, w.File, w.Line}
+	case build.BuildFinished:
+		out.Event, out.Seconds = "built", &elapsed
+	}
+	if err := d.enc.Encode(out); d.err == nil {
+		d.err = err
+	}
+}
+
+// Close implements Display: it returns the first error of writing.
+func (d *jsonDisplay) Close() error { return d.err }

@@ -1,0 +1,112 @@
+package progress
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cairnbuild/cairn/internal/build"
+)
+
+// The colours that we use ourselves.
+const (
+	colourOff    = "\x1b[0m"
+	colourError  = "\x1b[31m"
+	colourDone   = "\x1b[34m"
+	colourCached = "\x1b[36m"
+	colourWarn   = "\x1b[33m"
+	colourFaint  = "\x1b[2m"
+)
+
+// seconds prints a duration as BuildKit does.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", max(0, d.Seconds())) }
+
+// bytesText prints a size in decimal units.
+func bytesText(n int64) string {
+	f, units := float64(n), []string{"B", "kB", "MB", "GB", "TB"}
+	i := 0
+	for f >= 1000 && i < len(units)-1 {
+		f /= 1000
+		i++
+	}
+	if i == 0 {
+		return fmt.Sprintf("%dB", n)
+	}
+	return fmt.Sprintf("%.2f%s", f, units[i])
+}
+
+// statusText describes a sub-operation: its name and how far it is.
+func statusText(ev build.Event) string {
+	text := ev.Name
+	switch {
+	case ev.Total > 0:
+		text += " " + bytesText(ev.Current) + " / " + bytesText(ev.Total)
+	case ev.Current > 0:
+		text += " " + bytesText(ev.Current)
+	}
+	if ev.Done {
+		text += " done"
+	}
+	return text
+}
+
+// printWarnings lists the warnings, as a build's last words but one.
+func printWarnings(w io.Writer, warnings []*build.Warning) {
+	if len(warnings) == 0 {
+		return
+	}
+	plural := "s"
+	if len(warnings) == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(w, "\n%d warning%s found:\n", len(warnings), plural)
+	for _, warning := range warnings {
+		fmt.Fprintf(w, " - %s\n", WarningText(warning))
+	}
+}
+
+// WarningText is a warning as one line, without its excerpt.
+func WarningText(w *build.Warning) string {
+	var b strings.Builder
+	if w.Rule != "" {
+		fmt.Fprintf(&b, "%s: ", w.Rule)
+	}
+	b.WriteString(w.Text)
+	if w.Line > 0 {
+		fmt.Fprintf(&b, " (%s line %d)", w.File, w.Line)
+	}
+	return b.String()
+}
+
+// summary is the last line: the image id and the total time.
+func summary(ev build.Event) string {
+	if ev.Name == "" {
+		return "built in " + seconds(ev.Duration)
+	}
+	return fmt.Sprintf("built %s in %s", ev.Name, seconds(ev.Duration))
+}
+
+// tailLines is how many of a failed step's last lines are shown.
+const tailLines = 20
+
+// PrintFailure shows what is worth seeing of a failed step before its error: the end of its output, and the Dockerfile's lines.
+func PrintFailure(w io.Writer, e *build.StepError) {
+	if text := strings.TrimRight(string(e.Tail), "\r\n"); text != "" {
+		lines := strings.Split(text, "\n")
+		fmt.Fprintf(w, "------\n > %s:\n", e.Name)
+		if len(lines) > tailLines {
+			lines = lines[len(lines)-tailLines:]
+		}
+		for _, l := range lines {
+			fmt.Fprintln(w, clean(l, false))
+		}
+		fmt.Fprintln(w, "------")
+	}
+	if e.Excerpt != "" {
+		if e.File != "" {
+			fmt.Fprintf(w, "%s:%d\n", e.File, e.Range.Start)
+		}
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(e.Excerpt, "\n"))
+	}
+}
