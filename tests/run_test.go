@@ -111,7 +111,7 @@ func (w *world) must(argv ...string) output {
 	return o
 }
 
-// fails runs a program that has to fail, and to say all of the words.
+// fails runs a program that has to fail, and to say all of the words (in lower case here, in any case there).
 func (w *world) fails(words []string, argv ...string) output {
 	w.t.Helper()
 	o := w.try(argv...)
@@ -120,7 +120,7 @@ func (w *world) fails(words []string, argv ...string) output {
 		w.t.Fatalf("%s should have failed in an orderly way: %s", strings.Join(argv, " "), o)
 	}
 	for _, word := range words {
-		if !strings.Contains(o.stderr, word) {
+		if !strings.Contains(strings.ToLower(o.stderr), word) {
 			w.t.Fatalf("%s doesn't mention %q: %s", strings.Join(argv, " "), word, o)
 		}
 	}
@@ -204,12 +204,20 @@ func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)
 // freePort is a TCP port on the loopback address that nobody listens on at the moment.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeTCPPort()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return port
+}
+
+func freeTCPPort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // eventually waits until f says that it's so.

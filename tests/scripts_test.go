@@ -84,6 +84,11 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("CAIRN_ROOT", root)
 	env.Setenv("OCI", filepath.Join(root, "oci"))
 	env.Setenv("PATH", filepath.Dir(shared.cairn)+":"+os.Getenv("PATH"))
+	port, err := freeTCPPort()
+	if err != nil {
+		return err
+	}
+	env.Setenv("PORT", strconv.Itoa(port))
 	env.Setenv("UID", strconv.Itoa(os.Getuid()))
 	return nil
 }
