@@ -65,7 +65,7 @@ func (s *step) start(w *wire.Spec) error {
 	}
 	defer specW.Close()
 	s.report = reportR
-	program, err := os.Open("/proc/self/exe")
+	program, err := openProgram()
 	if err != nil {
 		return setupError(wire.StageClone, err)
 	}

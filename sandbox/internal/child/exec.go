@@ -30,40 +30,43 @@ func (c *child) exec() error {
 	return execIn(p.Args, p.Env)
 }
 
-// execIn tries each directory of PATH as execvp does: a file that may not be executed does not end the search, but is what
-// is reported when nothing else is found.
+// execIn tries each directory of PATH as execvp does: a file that can't be executed does not end the search, but is what is
+// reported when nothing else is found.
 func execIn(args, env []string) error {
 	name := args[0]
 	if strings.Contains(name, "/") {
 		return execve(name, args, env)
 	}
-	var denied error
+	missing := error(&os.PathError{Op: "find", Path: name, Err: unix.ENOENT})
 	for _, dir := range strings.Split(lookupPath(env), ":") {
 		if dir == "" {
 			dir = "."
 		}
 		err := execve(dir+"/"+name, args, env)
 		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		case errors.Is(err, unix.EACCES):
-			denied = err
+		case err.Op != opExec || err.Err == unix.EACCES:
+			missing = err
+		case err.Err == unix.ENOENT, err.Err == unix.ENOTDIR:
 		default:
 			return err
 		}
 	}
-	if denied != nil {
-		return denied
-	}
-	return &os.PathError{Op: "find", Path: name, Err: unix.ENOENT}
+	return missing
 }
 
+// What execve failed at.
+const (
+	opExec   = "execve"
+	opInterp = "find the interpreter of"
+)
+
 // execve fails with ENOENT for a missing interpreter or loader, too; the Op tells these apart.
-func execve(path string, args, env []string) error {
+func execve(path string, args, env []string) *os.PathError {
 	err := syscall.Exec(path, args, env)
-	op := "execve"
+	op := opExec
 	var st unix.Stat_t
 	if err == syscall.ENOENT && unix.Stat(path, &st) == nil {
-		op = "find the interpreter of"
+		op = opInterp
 	}
 	return &os.PathError{Op: op, Path: path, Err: err}
 }

@@ -1,0 +1,192 @@
+package sandbox_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gotest.tools/v3/assert"
+
+	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// The test binary plays three more parts: the children of the sandbox, "helper", a program inside a root that does what
+// busybox can't, and "sleeper", a whole `cairn run` to be killed.
+func TestMain(m *testing.M) {
+	sandbox.RunIfChild()
+	if filepath.Base(os.Args[0]) == "helper" {
+		os.Exit(helper(os.Args[1], os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "sleeper" {
+		os.Exit(sleeper(os.Args))
+	}
+	os.Exit(m.Run())
+}
+
+// inside runs the calling test once more inside a user namespace and reports whether that is where it is now: the test goes
+// on only there.
+func inside(t *testing.T) bool {
+	t.Helper()
+	if sandbox.InNamespace() {
+		return true
+	}
+	var out bytes.Buffer
+	r, w, err := os.Pipe()
+	assert.NilError(t, err)
+	read := make(chan error)
+	go func() {
+		_, err := out.ReadFrom(r)
+		read <- err
+	}()
+	exit, err := sandbox.Enter(t.Context(), sandbox.EnterOptions{
+		Args:   []string{"", "-test.run=^" + t.Name() + "$", "-test.v"},
+		Stdout: w, Stderr: w,
+		Notice: func(s string) { t.Log(s) },
+	})
+	w.Close()
+	assert.NilError(t, <-read)
+	assert.NilError(t, err)
+	assert.Equal(t, exit, 0, out.String())
+	assert.Assert(t, strings.Contains(out.String(), "--- PASS: "+t.Name()), out.String())
+	return false
+}
+
+// full reports whether there are ids other than root's.
+func full() bool { return sandbox.CurrentIDs().Mode == sandbox.MapFull }
+
+// newRoot makes a root file system of busybox and of this program as helper.
+func newRoot(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	assert.NilError(t, os.Chmod(root, 0o755))
+	makeRoot(t, root)
+	return root
+}
+
+func makeRoot(t testing.TB, root string) {
+	t.Helper()
+	for _, dir := range []string{"bin", "dev", "proc", "sys", "etc", "tmp", "root"} {
+		assert.NilError(t, os.Mkdir(filepath.Join(root, dir), 0o755))
+	}
+	assert.NilError(t, os.Chmod(filepath.Join(root, "tmp"), 0o1777))
+	copyFile(t, "/bin/busybox", filepath.Join(root, "bin/busybox"))
+	list, err := exec.Command("/bin/busybox", "--list").Output()
+	assert.NilError(t, err)
+	for _, name := range bytes.Fields(list) {
+		_ = os.Symlink("busybox", filepath.Join(root, "bin", string(name)))
+	}
+}
+
+// addHelper makes this program /bin/helper of spec's root, with the libraries that a test binary may need.
+func addHelper(t testing.TB, spec *sandbox.Spec) {
+	t.Helper()
+	copyFile(t, "/proc/self/exe", filepath.Join(spec.Root.Source, "bin/helper"))
+	for _, dir := range []string{"/lib", "/lib64"} {
+		if _, err := os.Stat(dir); err == nil {
+			assert.NilError(t, os.MkdirAll(spec.Root.Source+dir, 0o755))
+			spec.Mounts = append(spec.Mounts, mount.Mount{Type: mount.Bind, Source: dir, Target: dir, ReadOnly: true})
+		}
+	}
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	assert.NilError(t, err)
+	assert.NilError(t, os.WriteFile(to, b, 0o755))
+}
+
+// sh gives the Spec of a shell command in root.
+func sh(root, script string) sandbox.Spec {
+	return sandbox.Spec{
+		Root:    mount.Mount{Type: mount.Bind, Source: root},
+		Process: sandbox.Process{Args: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/bin"}},
+	}
+}
+
+// output runs spec and returns what it writes to both outputs.
+func output(t testing.TB, spec sandbox.Spec) (string, error) {
+	t.Helper()
+	var b bytes.Buffer
+	spec.Stdout, spec.Stderr = &b, &b
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := sandbox.Run(ctx, spec)
+	return b.String(), err
+}
+
+// mustOutput is output of a command that succeeds, without the space around.
+func mustOutput(t testing.TB, spec sandbox.Spec) string {
+	t.Helper()
+	out, err := output(t, spec)
+	assert.NilError(t, err, out)
+	return strings.TrimSpace(out)
+}
+
+// helper is a program inside a sandbox.
+func helper(what string, args []string) int {
+	var err error
+	switch what {
+	case "survive": // a command that takes back what would kill it with its parent
+		if err = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err == nil {
+			fmt.Println("ready")
+			time.Sleep(time.Hour)
+		}
+	case "ids":
+		fmt.Println(os.Getuid(), os.Geteuid())
+	case "dial":
+		_, err = net.Dial("unix", args[0])
+	case "syscall": // a number, three times 0
+		var n uintptr
+		fmt.Sscan(args[0], &n)
+		if _, _, e := unix.Syscall(n, 0, 0, 0); e != 0 {
+			err = e
+		}
+	case "open-exe": // the file of the process that executed us in this place is not to be written
+		var f *os.File
+		if f, err = os.OpenFile("/proc/self/exe", os.O_WRONLY, 0); err == nil {
+			f.Close()
+		}
+	case "abort":
+		unix.Umask(0)
+		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+		var p *int
+		fmt.Println(*p)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// sleeper runs a command that never ends, in the root that it is given, and which resists.
+func sleeper(args []string) int {
+	if !sandbox.InNamespace() {
+		exit, err := sandbox.Enter(context.Background(), sandbox.EnterOptions{Args: args, Stdout: os.Stdout, Stderr: os.Stderr})
+		fmt.Println(exit, err)
+		return exit
+	}
+	err := sandbox.Run(context.Background(), sandbox.Spec{
+		Root: mount.Mount{Type: mount.Bind, Source: args[2]},
+		Mounts: []mount.Mount{
+			{Type: mount.Bind, Source: "/lib", Target: "/lib", ReadOnly: true},
+			{Type: mount.Bind, Source: "/lib64", Target: "/lib64", ReadOnly: true},
+		},
+		Process: sandbox.Process{
+			Args: []string{"/bin/sh", "-c", "setsid sleep 3600 & exec helper survive " + args[3]}, Env: []string{"PATH=/bin"},
+		},
+		Stdout: os.Stdout, Stderr: os.Stderr,
+	})
+	fmt.Println(err)
+	return 1
+}
