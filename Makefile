@@ -26,7 +26,7 @@ unit: ## only the tests of the packages and the architecture
 	$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
 
 e2e: cairn ## only the built program from outside (RUN=regexp chooses)
-	CAIRN_BIN=$(CURDIR)/cairn CAIRN_E2E_RUN='$(RUN)' tests/run.sh
+	cd tests && CAIRN_BIN=$(CURDIR)/cairn CAIRN_E2E_RUN='$(RUN)' $(GO) test -buildvcs=false -count=1 -timeout 30m
 
 check: ## format, vet, architecture
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
