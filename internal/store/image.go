@@ -1,0 +1,379 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairnbuild/cairn/oci"
+)
+
+// indexCopy, at the root, is the last index.json that this program wrote, for the case that another one damages it.
+const indexCopy = "index.copy"
+
+// readIndexJSON reads index.json; should it be damaged or gone, what this program last wrote there.
+func (s *Store) readIndexJSON(ctx context.Context) (ispec.Index, error) {
+	ix, err := s.layout.Index(ctx)
+	if err == nil {
+		return ix, nil
+	}
+	data, copyErr := os.ReadFile(s.path(indexCopy))
+	if copyErr == nil {
+		copyErr = json.Unmarshal(data, &ix)
+	}
+	if copyErr != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(copyErr, fs.ErrNotExist) {
+		return ispec.Index{}, errors.Join(err, copyErr)
+	}
+	if copyErr != nil {
+		return ispec.Index{}, err
+	}
+	return ix, nil
+}
+
+// changeIndex replaces index.json by what fn makes of it, under the lock. fn returns false to leave it as it is.
+func (s *Store) changeIndex(ctx context.Context, fn func(ix *ispec.Index) (bool, error)) error {
+	unlock, err := s.lockIndex(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ix, err := s.readIndexJSON(ctx)
+	if err != nil {
+		return err
+	}
+	changed, err := fn(&ix)
+	if err != nil || !changed {
+		return err
+	}
+	return s.writeIndexJSON(ctx, ix)
+}
+
+// writeIndexJSON writes index.json and its copy. The caller holds the lock.
+func (s *Store) writeIndexJSON(ctx context.Context, ix ispec.Index) error {
+	scratch, err := s.scratchDir()
+	if err != nil {
+		return err
+	}
+	l := *s.layout
+	l.TempDir = scratch
+	if err := l.SetIndex(ctx, ix); err != nil {
+		return err
+	}
+	data, err := json.Marshal(ix)
+	if err != nil {
+		return err
+	}
+	// A copy that is old or missing is no reason to fail after the fact.
+	_ = s.writeFile(data, false, indexCopy)
+	return nil
+}
+
+// Tag makes ref stand for the image desc, a manifest or an index. Everything that it leads to must be in the store, and is
+// made durable first: the error is fs.ErrNotExist when something is missing. What ref stood for before stays in the store
+// without that name until it is collected. Any number of processes may tag at once.
+func (s *Store) Tag(ctx context.Context, ref oci.Reference, desc Descriptor) error {
+	if ref.IsZero() || ref.Tag() == "" {
+		return fmt.Errorf("tag image: %q has no tag", ref.String())
+	}
+	if err := s.enter(ctx, desc, ref); err != nil {
+		return fmt.Errorf("tag image %s: %w", ref.Familiar(), err)
+	}
+	return nil
+}
+
+// AddImage makes the image desc one of the store's without a name. Otherwise it is like Tag.
+func (s *Store) AddImage(ctx context.Context, desc Descriptor) error {
+	if err := s.enter(ctx, desc, oci.Reference{}); err != nil {
+		return fmt.Errorf("add image: %w", err)
+	}
+	return nil
+}
+
+// enter puts an image into index.json, with the name ref unless that is zero.
+func (s *Store) enter(ctx context.Context, desc Descriptor, ref oci.Reference) error {
+	desc = oci.WithoutName(desc)
+	if ref != (oci.Reference{}) {
+		ref = ref.WithDigest("")
+	}
+	ix, err := s.readIndexJSON(ctx)
+	if err != nil {
+		return err
+	}
+	if !entered(ix, desc, ref) {
+		if err := s.settle(ctx, desc); err != nil {
+			return err
+		}
+	}
+	return s.changeIndex(ctx, func(ix *ispec.Index) (bool, error) {
+		if entered(*ix, desc, ref) {
+			return false, nil
+		}
+		// Pinned by settle; a collection between that and the lock would have had to wait for the lock.
+		if !s.HasBlob(desc.Digest) {
+			return false, fmt.Errorf("blob %s: %w", desc.Digest, fs.ErrNotExist)
+		}
+		enterInto(ix, desc, ref)
+		return true, nil
+	})
+}
+
+// entered says whether the index has the image under that name, or with any or none for a zero ref.
+func entered(ix ispec.Index, desc Descriptor, ref oci.Reference) bool {
+	for _, m := range ix.Manifests {
+		name, _ := oci.NameOf(m)
+		if m.Digest == desc.Digest && (ref.IsZero() || name == ref) {
+			return true
+		}
+	}
+	return false
+}
+
+// enterInto adds the image, takes the name from the one that has it, and drops the image's entry without a name.
+func enterInto(ix *ispec.Index, desc Descriptor, ref oci.Reference) {
+	if ref.IsZero() {
+		ix.Manifests = append(ix.Manifests, desc)
+		return
+	}
+	unname(ix, ref, true)
+	ix.Manifests = slices.DeleteFunc(ix.Manifests, func(m Descriptor) bool {
+		_, named := oci.NameOf(m)
+		return m.Digest == desc.Digest && !named
+	})
+	ix.Manifests = append(ix.Manifests, oci.WithName(desc, ref))
+}
+
+// unname takes the name away, and the entry too if the image has other names or shall not be kept without one. It says whether
+// there was one.
+func unname(ix *ispec.Index, ref oci.Reference, keep bool) bool {
+	found := false
+	for i := 0; i < len(ix.Manifests); i++ {
+		m := ix.Manifests[i]
+		if name, ok := oci.NameOf(m); !ok || name != ref {
+			continue
+		}
+		found = true
+		others := slices.ContainsFunc(ix.Manifests, func(o Descriptor) bool {
+			name, _ := oci.NameOf(o)
+			return o.Digest == m.Digest && name != ref
+		})
+		if keep && !others {
+			ix.Manifests[i] = oci.WithoutName(m)
+			continue
+		}
+		ix.Manifests = slices.Delete(ix.Manifests, i, i+1)
+		i--
+	}
+	return found
+}
+
+// Untag takes a name away; an image that has no other name is no longer in the store (its blobs go when garbage is collected).
+// The error is fs.ErrNotExist when there is no such name.
+func (s *Store) Untag(ctx context.Context, ref oci.Reference) error {
+	ref = ref.WithDigest("")
+	err := s.changeIndex(ctx, func(ix *ispec.Index) (bool, error) {
+		if !unname(ix, ref, false) {
+			return false, fs.ErrNotExist
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("untag image %s: %w", ref.Familiar(), err)
+	}
+	return nil
+}
+
+// RemoveImage takes an image out of the store with all its names. The error is fs.ErrNotExist when it is not there.
+func (s *Store) RemoveImage(ctx context.Context, d digest.Digest) error {
+	err := s.changeIndex(ctx, func(ix *ispec.Index) (bool, error) {
+		before := len(ix.Manifests)
+		ix.Manifests = slices.DeleteFunc(ix.Manifests, func(m Descriptor) bool { return m.Digest == d })
+		if len(ix.Manifests) == before {
+			return false, fs.ErrNotExist
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove image %s: %w", d, err)
+	}
+	return nil
+}
+
+// Images lists the store's images, each once with all its names; one without names has lost them to others or never had any.
+func (s *Store) Images(ctx context.Context) ([]oci.Named, error) {
+	ix, err := s.readIndexJSON(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	return oci.GroupByImage(ix.Manifests), nil
+}
+
+// Image reads an image, the one for this machine's platform where desc is an index. The error is fs.ErrNotExist when a part of
+// it is missing or damaged.
+func (s *Store) Image(ctx context.Context, desc Descriptor) (oci.Image, error) {
+	manifest, err := oci.PickManifest(ctx, s, desc, oci.HostPlatform())
+	if err != nil {
+		return oci.Image{}, err
+	}
+	return oci.ReadImage(ctx, s, manifest)
+}
+
+// AmbiguousError says that the beginning of an ID is that of several images.
+type AmbiguousError struct {
+	ID string
+	// Digests are the manifests or indexes that it could mean.
+	Digests []digest.Digest
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%q is the beginning of %d image IDs", e.ID, len(e.Digests))
+}
+
+// idPrefix is what can be the beginning of an ID.
+var idPrefix = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
+
+// Resolve finds an image as users name it: by a whole ID or digest, by a reference, or by the beginning of an ID or digest, in
+// this order. The Reference is zero when it was found by ID. The error is fs.ErrNotExist when there is none, and an
+// *AmbiguousError when there are several.
+func (s *Store) Resolve(ctx context.Context, name string) (Descriptor, oci.Reference, error) {
+	images, err := s.Images(ctx)
+	if err != nil {
+		return Descriptor{}, oci.Reference{}, err
+	}
+	id := strings.TrimPrefix(name, "sha256:")
+	whole := idPrefix.MatchString(name) && len(id) == 64
+	if !whole {
+		if desc, ref, ok := byReference(images, name); ok {
+			return desc, ref, nil
+		}
+	}
+	if idPrefix.MatchString(name) {
+		found := s.byID(ctx, images, id)
+		if len(found) == 1 {
+			return found[0], oci.Reference{}, nil
+		}
+		if len(found) > 1 {
+			e := &AmbiguousError{ID: name}
+			for _, d := range found {
+				e.Digests = append(e.Digests, d.Digest)
+			}
+			return Descriptor{}, oci.Reference{}, e
+		}
+	}
+	return Descriptor{}, oci.Reference{}, fmt.Errorf("find image %q: %w", name, fs.ErrNotExist)
+}
+
+// byReference finds an image by name, or by the digest in the reference.
+func byReference(images []oci.Named, name string) (Descriptor, oci.Reference, bool) {
+	want, err := oci.ParseReference(name)
+	if err != nil {
+		return Descriptor{}, oci.Reference{}, false
+	}
+	for _, img := range images {
+		if want.Digest() != "" {
+			if img.Descriptor.Digest == want.Digest() { // from wherever it came, it is this
+				return img.Descriptor, want, true
+			}
+			continue
+		}
+		if slices.Contains(img.References, want) {
+			return img.Descriptor, want, true
+		}
+	}
+	return Descriptor{}, oci.Reference{}, false
+}
+
+// byID finds the images whose manifest's or config's digest begins so.
+func (s *Store) byID(ctx context.Context, images []oci.Named, id string) []Descriptor {
+	var found []Descriptor
+	for _, img := range images {
+		match := strings.HasPrefix(img.Descriptor.Digest.Encoded(), id)
+		if !match {
+			// An image that cannot be read has no ID by which it could be meant.
+			image, err := s.Image(ctx, img.Descriptor)
+			match = err == nil && strings.HasPrefix(image.ConfigDescriptor.Digest.Encoded(), id)
+		}
+		if match {
+			found = append(found, img.Descriptor)
+		}
+	}
+	return found
+}
+
+// settle locks everything that an image leads to against collection, and makes it durable. A manifest of an index that is not
+// in the store is left out, as a pull for one platform leaves it; at least one must be there.
+func (s *Store) settle(ctx context.Context, desc Descriptor) error {
+	blobs, err := s.reach(ctx, desc)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4) // several flushes of a disk at once cost hardly more than one
+	dirs := map[string]bool{}
+	for _, b := range blobs {
+		size, err := s.pin(b.Digest)
+		if err == nil && size != b.Size {
+			err = &DamagedError{What: "blob " + b.Digest.String(), Err: &oci.MismatchError{Want: b, Size: size}}
+		}
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		dirs[b.Digest.Algorithm().String()] = true
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return s.makeDurable(b.Digest)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for dir := range dirs {
+		if err := syncDir(s.path("oci", "blobs", dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reach lists the blobs that desc leads to, itself included, without the manifests of an index that are not there.
+func (s *Store) reach(ctx context.Context, desc Descriptor) ([]Descriptor, error) {
+	if err := oci.CheckDescriptor(desc); err != nil {
+		return nil, err
+	}
+	children, err := oci.Children(ctx, s, desc)
+	if err != nil {
+		return nil, err
+	}
+	all := []Descriptor{desc}
+	missing := 0
+	for _, child := range children {
+		if !oci.IsIndex(desc.MediaType) {
+			all = append(all, child)
+			continue
+		}
+		if !s.HasBlob(child.Digest) {
+			missing++
+			continue
+		}
+		more, err := s.reach(ctx, child)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	if missing > 0 && missing == len(children) {
+		return nil, fmt.Errorf("index %s: none of its manifests is in the store: %w", desc.Digest, fs.ErrNotExist)
+	}
+	return all, nil
+}
