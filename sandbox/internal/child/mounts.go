@@ -80,7 +80,11 @@ func (c *child) pivot() error {
 // standardDir opens one of the directories that every root has for the kernel's file systems. An image that made a link of
 // it would have the mount land elsewhere, and /proc stay its own: that is refused.
 func (c *child) standardDir(name string) (sys.FD, error) {
-	return sys.OpenNoLinks(c.root, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	fd, err := sys.OpenNoLinks(c.root, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return sys.NoFD, renamed(err, "mount", "/"+name)
+	}
+	return fd, nil
 }
 
 func (c *child) placeStandard(m sys.FD, name string) error {
