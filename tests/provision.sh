@@ -20,7 +20,7 @@ install_packages() {
 		apt-get install -y -qq --no-install-recommends \
 			attr bash bzip2 ca-certificates curl debian-archive-keyring docker.io docker-registry gcc git jq libc6-dev libcap2-bin make mmdebstrap \
 			openssh-client passwd podman procps runc skopeo tar tmux uidmap umoci util-linux xz-utils \
-			busybox-static fuse-overlayfs crun catatonit bsdutils golang-github-containers-common ${EXTRA_PACKAGES:-}
+			busybox-static crun bsdutils golang-github-containers-common ${EXTRA_PACKAGES:-}
 	elif command -v dnf >/dev/null; then
 		dnf install -y -q attr bash busybox bzip2 ca-certificates debootstrap docker-distribution gcc git jq libcap make mmdebstrap moby-engine \
 			openssh-clients podman procps-ng runc shadow-utils skopeo tar tmux umoci util-linux util-linux-script xz golang ${EXTRA_PACKAGES:-} ||
