@@ -14,13 +14,23 @@ if [ ! -e "$root/etc" ]; then
 fi
 mkdir -p "$root/src"
 tar -C "$here/.." --exclude=./.git --exclude=./cairn -cf - . | tar -C "$root/src" -xf -
-exec unshare --mount --pid --fork --kill-child bash -euc '
+# The machine's certificates, which may have a proxy's among them.
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/host-certificates.crt" 2>/dev/null || :
+rm -f "$root/etc/resolv.conf"
+cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+# pivot_root and not chroot: the kernel refuses user namespaces to processes whose root directory was changed by chroot.
+exec unshare --mount --pid --ipc --uts --fork --kill-child bash -euc '
 	root=$1; shift
 	mount --make-rprivate /
-	mount -t proc proc "$root/proc"
-	mount --rbind /sys "$root/sys"
-	mount --rbind /dev "$root/dev"
-	cp -L /etc/resolv.conf "$root/etc/resolv.conf"
-	exec chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-		GOPROXY="${GOPROXY:-}" GOSUMDB="${GOSUMDB:-}" "$@"
+	mount --bind "$root" "$root"
+	cd "$root"
+	mount -t proc proc proc
+	mount --rbind /sys sys
+	mount --rbind /dev dev
+	mkdir -p .old
+	pivot_root . .old
+	umount -l /.old
+	cd /
+	exec env -i PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+		SSL_CERT_FILE=/etc/host-certificates.crt "$@"
 ' bash "$root" "$@"
