@@ -6,6 +6,7 @@ FUZZTIME ?= 30s
 RUN     ?= .
 
 export CGO_ENABLED ?= 0
+export GOTOOLCHAIN ?= auto
 
 SOURCES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './.*') go.mod go.sum
 
