@@ -92,7 +92,7 @@ func TestPaths(t *testing.T) {
 		{"core_pattern", "echo x 2>/dev/null > /proc/sys/kernel/core_pattern || echo no", "no"},
 		{"/sys is read-only with all below", "grep ' /sys' /proc/mounts | grep -cvE ' (ro|ro,[^ ]*) '", "0"},
 		{"oom_score_adj of its own can be written", "echo 500 > /proc/self/oom_score_adj && cat /proc/self/oom_score_adj", "500"},
-		{"processes of others", "ls -d /proc/[0-9]* | wc -l", "3"}, // sh, ls, wc
+		{"processes of others", "echo /proc/[0-9]*", "/proc/1"},
 		{"devices", "cd /dev; ls | tr '\\n' ' '",
 			"core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"},
 		{"null and zero", "echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c", "3\n3"},

@@ -23,6 +23,9 @@ import (
 // busybox can't, and "sleeper", a whole `cairn run` to be killed.
 func TestMain(m *testing.M) {
 	sandbox.RunIfChild()
+	if len(os.Args) > 1 && os.Args[1] == "nested" {
+		os.Exit(nested())
+	}
 	if filepath.Base(os.Args[0]) == "helper" {
 		os.Exit(helper(os.Args[1], os.Args[2:]))
 	}
@@ -163,6 +166,25 @@ func helper(what string, args []string) int {
 		fmt.Println(*p)
 	}
 	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// nested is a whole run of one command, in a root that lies in the root it finds itself in.
+func nested() int {
+	if !sandbox.InNamespace() {
+		exit, err := sandbox.Enter(context.Background(), sandbox.EnterOptions{Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr})
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return exit
+	}
+	spec := sh("/inner", "echo hello from inside")
+	spec.Stdout, spec.Stderr = os.Stdout, os.Stderr
+	if err := sandbox.Run(context.Background(), spec); err != nil {
 		fmt.Println(err)
 		return 1
 	}

@@ -83,26 +83,55 @@ func (m Mount) openOverlay() (sys.FD, error) {
 	if len(m.Lower) > MaxLower {
 		return sys.NoFD, &os.PathError{Op: "mount", Path: "overlay", Err: ErrTooManyLower}
 	}
-	options := make([]sys.Parameter, 0, len(m.Lower)+4)
+	var dirs dirs
+	defer dirs.close()
+	var options []sys.Parameter
 	for _, dir := range m.Lower {
-		options = append(options, sys.Parameter{Key: "lowerdir+", Value: dir})
+		options = append(options, sys.Parameter{Key: "lowerdir+", Value: dirs.name(dir)})
 	}
 	if m.Upper != "" {
 		options = append(options,
-			sys.Parameter{Key: "upperdir", Value: m.Upper}, sys.Parameter{Key: "workdir", Value: m.Work},
+			sys.Parameter{Key: "upperdir", Value: dirs.name(m.Upper)}, sys.Parameter{Key: "workdir", Value: dirs.name(m.Work)},
 			sys.Parameter{Key: "volatile"})
+	}
+	if dirs.err != nil {
+		return sys.NoFD, dirs.err
 	}
 	options = append(options, sys.Parameter{Key: "userxattr"})
 	fd, err := sys.FSMount("overlay", int(m.attrs()), options...)
-	if errors.Is(err, unix.EINVAL) && !m.takesLayersSingly() {
-		return m.openOverlayLegacy()
+	if errors.Is(err, unix.EINVAL) && !takesLayersSingly() {
+		return m.openOverlayLegacy(options)
 	}
 	return fd, err
 }
 
-// takesLayersSingly reports whether this kernel (Linux 6.7) has the parameter lowerdir+, asked of it with a value that it
-// would only look up later.
-func (m Mount) takesLayersSingly() bool {
+// dirs names directories for overlayfs by descriptors: it splits names at commas and colons, undoes backslashes, and its
+// callers cut them at 255 bytes. The first error stays.
+type dirs struct {
+	held []sys.FD
+	err  error
+}
+
+func (d *dirs) name(dir string) string {
+	fd, err := sys.Open(dir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		if d.err == nil {
+			d.err = err
+		}
+		return ""
+	}
+	d.held = append(d.held, fd)
+	return fd.Path()
+}
+
+func (d *dirs) close() {
+	for _, fd := range d.held {
+		fd.Close()
+	}
+}
+
+// takesLayersSingly reports whether this kernel (Linux 6.7) has the parameter lowerdir+.
+func takesLayersSingly() bool {
 	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return false
@@ -111,49 +140,28 @@ func (m Mount) takesLayersSingly() bool {
 	return unix.FsconfigSetString(ctx, "lowerdir+", "/") == nil
 }
 
-// openOverlayLegacy mounts with mount(2), whose options must fit in one page and are split at commas and colons: so every
-// directory is named by a descriptor, which also keeps hundreds of layers within the page.
-func (m Mount) openOverlayLegacy() (sys.FD, error) {
-	var held []sys.FD
-	defer func() {
-		for _, fd := range held {
-			fd.Close()
-		}
-	}()
-	name := func(dir string) (string, error) {
-		fd, err := sys.Open(dir, unix.O_PATH|unix.O_DIRECTORY)
-		if err != nil {
-			return "", err
-		}
-		held = append(held, fd)
-		return fd.Path(), nil
-	}
-	lower := make([]string, len(m.Lower))
-	for i, dir := range m.Lower {
-		var err error
-		if lower[i], err = name(dir); err != nil {
-			return sys.NoFD, err
+// openOverlayLegacy mounts with mount(2), whose options must fit in one page: some 200 layers.
+func (m Mount) openOverlayLegacy(options []sys.Parameter) (sys.FD, error) {
+	var lower, rest []string
+	for _, o := range options {
+		switch {
+		case o.Key == "lowerdir+":
+			lower = append(lower, o.Value)
+		case o.Value == "":
+			rest = append(rest, o.Key)
+		default:
+			rest = append(rest, o.Key+"="+o.Value)
 		}
 	}
-	options := "userxattr,lowerdir=" + strings.Join(lower, ":")
-	at := m.Lower[0]
-	if m.Upper != "" {
-		upper, err := name(m.Upper)
-		if err != nil {
-			return sys.NoFD, err
-		}
-		work, err := name(m.Work)
-		if err != nil {
-			return sys.NoFD, err
-		}
-		options += ",volatile,upperdir=" + upper + ",workdir=" + work
-		at = m.Upper
+	at := m.Upper
+	if at == "" {
+		at = m.Lower[0]
 	}
-	return m.detachLegacy(at, options)
+	return m.detach(at, strings.Join(append(rest, "lowerdir="+strings.Join(lower, ":")), ","))
 }
 
-// detachLegacy mounts on at, takes a detached copy and unmounts again. Only the caller's own mount namespace sees it.
-func (m Mount) detachLegacy(at, options string) (sys.FD, error) {
+// detach mounts on at, takes a detached copy and unmounts again. Only the caller's own mount namespace sees it.
+func (m Mount) detach(at, options string) (sys.FD, error) {
 	if err := sys.LegacyMount("overlay", at, options); err != nil {
 		return sys.NoFD, err
 	}
