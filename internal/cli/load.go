@@ -115,7 +115,7 @@ func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) er
 	if len(n.References) > 0 {
 		return nil
 	}
-	if err := st.Keep(ctx, n.Descriptor); err != nil {
+	if err := st.AddImage(ctx, n.Descriptor); err != nil {
 		return err
 	}
 	fmt.Fprintf(sh.stdout, "Loaded image ID: %s\n", img.ConfigDescriptor.Digest)

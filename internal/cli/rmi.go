@@ -8,7 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cairnbuild/cairn/internal/store"
-	"github.com/cairnbuild/cairn/oci"
 )
 
 // RmiOptions say how to remove images.
@@ -60,24 +59,28 @@ func removeImage(ctx context.Context, sh *shell, st *store.Store, name string, f
 		}
 		return false, err
 	}
-	refs := []oci.Reference{found.Reference}
-	if found.Reference.IsZero() {
-		refs = found.References
-		if len(refs) > 1 && !force {
-			return false, &hintedError{
-				Err:  fmt.Errorf("image %s has %d names", name, len(refs)),
-				Hint: "remove them one by one, or all with --force",
-			}
-		}
-	}
-	for _, ref := range refs {
-		if err := st.Untag(ctx, ref); err != nil {
+	if !found.Reference.IsZero() {
+		if err := st.Untag(ctx, found.Reference); err != nil {
 			return false, err
 		}
+		fmt.Fprintf(sh.stdout, "Untagged: %s\n", found.Reference.Familiar())
+		if len(found.References) <= 1 {
+			fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
+		}
+		return true, nil
+	}
+	if n := len(found.References); n > 1 && !force {
+		return false, &hintedError{
+			Err:  fmt.Errorf("image %s has %d names", name, n),
+			Hint: "remove them one by one, or all with --force",
+		}
+	}
+	if err := st.RemoveImage(ctx, found.Target.Digest); err != nil {
+		return false, err
+	}
+	for _, ref := range found.References {
 		fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
 	}
-	if len(refs) >= len(found.References) {
-		fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
-	}
+	fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
 	return true, nil
 }

@@ -60,7 +60,7 @@ func (p *plain) Event(ev build.Event) {
 	s := p.steps[ev.Step]
 	switch ev.Kind {
 	case build.StepStarted:
-		s = &plainStep{number: ev.Step, name: ev.Name, began: ev.Time, mentioned: map[string]time.Time{}}
+		s = &plainStep{number: ev.Step, name: stepName(ev), began: ev.Time, mentioned: map[string]time.Time{}}
 		p.steps[ev.Step] = s
 		p.say(s, ev.Time)
 	case build.Warned:
@@ -107,7 +107,7 @@ func (p *plain) status(s *plainStep, ev build.Event) {
 		return
 	}
 	s.mentioned[ev.Name] = ev.Time
-	p.say(s, ev.Time, statusText(ev))
+	p.say(s, ev.Time, clean(statusText(ev), false))
 }
 
 func (p *plain) finish(s *plainStep, ev build.Event) {

@@ -29,16 +29,27 @@ type screen struct {
 	w     io.Writer
 	style Style
 	drawn []int // the columns of each row of the area below
+	width int   // of the terminal when they were drawn
 }
 
-// frame puts settled above the area and draws the area anew.
-func (s *screen) frame(settled, area []row, width int) error {
+// margin is how many lines of the terminal the area leaves free: the cursor's, and the first. After a terminal has become
+// smaller the first may be the end of a wrapped row that began above it: what was drawn there would be joined to that row
+// when the terminal becomes wider again.
+const margin = 2
+
+// frame puts settled above the area, which has at most height-margin rows, and draws the area anew.
+func (s *screen) frame(settled, area []row, width, height int) error {
 	var b bytes.Buffer
 	b.WriteString(hideCursor)
-	if up := s.height(width); up > 0 {
+	if up := min(s.height(width), max(0, height-margin)); up > 0 {
 		fmt.Fprintf(&b, "\r\x1b[%dA", up)
 	} else {
 		b.WriteByte('\r')
+	}
+	if width != s.width {
+		// Rows that the terminal wrapped are erased as a whole, or it would join what is drawn over them to one row again.
+		b.WriteString(eraseBelow)
+		s.width = width
 	}
 	for _, r := range settled {
 		text, _ := r.text(width, s.style)
@@ -127,11 +138,11 @@ func (t *tty) draw() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	width, height := t.size()
-	settled, area := t.live.settled(), t.live.area(time.Now(), height-1)
+	settled, area := t.live.settled(), t.live.area(time.Now(), height-margin)
 	if len(settled)+len(area)+len(t.screen.drawn) == 0 {
 		return
 	}
-	if err := t.screen.frame(settled, area, width); t.err == nil {
+	if err := t.screen.frame(settled, area, width, height); t.err == nil {
 		t.err = err
 	}
 }
@@ -151,8 +162,8 @@ func (t *tty) Close() error {
 	<-t.done
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	width, _ := t.size()
-	err := t.screen.frame(t.live.settled(), nil, width)
+	width, height := t.size()
+	err := t.screen.frame(t.live.settled(), nil, width, height)
 	if t.err == nil {
 		t.err = err
 	}

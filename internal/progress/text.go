@@ -36,6 +36,11 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.2f%s", f, units[i])
 }
 
+// stepName is a step's name as one line.
+func stepName(ev build.Event) string {
+	return clean(strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ", "\t", " ").Replace(ev.Name), false)
+}
+
 // statusText describes a sub-operation: its name and how far it is.
 func statusText(ev build.Event) string {
 	text := ev.Name

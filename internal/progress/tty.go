@@ -53,7 +53,7 @@ func newLive(style Style, now time.Time) *live {
 func (l *live) event(ev build.Event) {
 	switch ev.Kind {
 	case build.StepStarted:
-		l.steps[ev.Step] = &liveStep{name: ev.Name, began: ev.Time}
+		l.steps[ev.Step] = &liveStep{name: stepName(ev), began: ev.Time}
 		l.running = append(l.running, ev.Step)
 		return
 	case build.Warned:
@@ -149,7 +149,7 @@ func (s *liveStep) details(limit int) []row {
 	var rows []row
 	for _, ev := range s.statuses {
 		if !ev.Done {
-			rows = append(rows, row{left: " => => " + statusText(ev), colour: colourFaint})
+			rows = append(rows, row{left: " => => " + clean(statusText(ev), false), colour: colourFaint})
 		}
 	}
 	rows = rows[max(0, len(rows)-statusLines):]
@@ -160,7 +160,7 @@ func (s *liveStep) details(limit int) []row {
 		}
 	}
 	for _, line := range lines[max(0, len(lines)-logLines):] {
-		rows = append(rows, row{left: " => => # " + line, colour: colourFaint})
+		rows = append(rows, row{left: " => => # " + clean(line, false), colour: colourFaint})
 	}
 	return rows[max(0, len(rows)-max(0, limit)):]
 }
@@ -168,7 +168,7 @@ func (s *liveStep) details(limit int) []row {
 // text draws a row for a terminal of some width and says how many columns it takes. It never fills the last column: there
 // terminals differ.
 func (r row) text(width int, style Style) (text string, columns int) {
-	left := strings.ReplaceAll(clean(r.left, false), "\t", "    ")
+	left := strings.ReplaceAll(r.left, "\t", "    ")
 	room := max(1, width-1)
 	right := r.right
 	if len(right)+8 > room {

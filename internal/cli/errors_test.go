@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/registry"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+func TestErrorTable(t *testing.T) {
+	setup := func(stage string, errno syscall.Errno) error { return &sandbox.SetupError{Stage: stage, Errno: errno} }
+	step := func(err error) error { return &build.StepError{Step: 1, Name: "RUN x", File: "Dockerfile", Err: err} }
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+		hint   string // a part of it
+	}{
+		{"usage", &usageError{Command: "build", Msg: "x"}, exitUsage, "cairn build --help"},
+		{"usage with hint", &usageError{Msg: "x", Hint: "did you mean y?"}, exitUsage, "did you mean y?; see also cairn --help"},
+		{"canceled", fmt.Errorf("x: %w", context.Canceled), exitInterrupted, ""},
+		{"command failed", step(&build.CommandError{Code: 1, Err: &sandbox.ExitError{Code: 1}}), exitFailed, ""},
+		{"command not found", step(&build.CommandError{Code: 127, Err: &sandbox.ExitError{Code: 127}}), exitFailed, "command not found"},
+		{"command killed", step(&sandbox.ExitError{Code: 137, Signal: syscall.SIGKILL}), exitFailed, "out of memory"},
+		{"program missing", step(setup(sandbox.StageExec, syscall.ENOENT)), exitFailed, "not in the image"},
+		{"wrong architecture", setup(sandbox.StageExec, syscall.ENOEXEC), exitFailed, "another architecture"},
+		{"no user namespace", setup(sandbox.StageUserns, syscall.EPERM), exitMachine, ""},
+		{"too many user namespaces", setup(sandbox.StageUserns, syscall.ENOSPC), exitMachine, "max_user_namespaces"},
+		{"newuidmap", setup(sandbox.StageNewuid, syscall.EPERM), exitMachine, "/etc/subuid"},
+		{"masked proc", step(setup(sandbox.StageProc, syscall.EPERM)), exitMachine, ""},
+		{"overlay", step(setup(sandbox.StageRoot, syscall.EINVAL)), exitMachine, "--root"},
+		{"login", fmt.Errorf("pull x: %w", &registry.AuthError{}), exitRegistry, "docker login"},
+		{"not in the registry", step(&registry.NotFoundError{}), exitRegistry, "check the name"},
+		{"name resolution", &net.DNSError{Name: "nowhere"}, exitRegistry, "nowhere"},
+		{"connection", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitRegistry, "network"},
+		{"certificate", fmt.Errorf("x: %w", x509.UnknownAuthorityError{}), exitRegistry, "SSL_CERT_FILE"},
+		{"Dockerfile", fmt.Errorf("x: %w", &dockerfile.Error{Msg: "x", Hint: "did you mean RUN?"}), exitDockerfile, "did you mean RUN?"},
+		{"target", &build.TargetError{Target: "tst", Names: []string{"test", "base"}}, exitDockerfile, "did you mean test?"},
+		{"target unlike any", &build.TargetError{Target: "zzzzz", Names: []string{"test", "base"}}, exitDockerfile, "there are"},
+		{"no Dockerfile", &build.NoDockerfileError{Dir: "."}, exitDockerfile, "--file"},
+		{"missing file of COPY", step(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}), exitDockerfile, ""},
+		{"disk full", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exitMachine, "disk is full"},
+		{"quota", &fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}, exitMachine, "quota"},
+		{"insecure store", fmt.Errorf("open: %w", &store.InsecureError{}), exitMachine, "0700"},
+		{"hinted", &hintedError{Err: errors.New("x"), Hint: "try y"}, exitFailed, "try y"},
+		{"other", errors.New("x"), exitFailed, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := judge(c.err)
+			assert.Equal(t, v.Status, c.status)
+			assert.Assert(t, strings.Contains(v.Hint, c.hint), "hint %q", v.Hint)
+		})
+	}
+}
+
+func TestSetupHints(t *testing.T) {
+	for _, c := range []struct {
+		name, stage string
+		errno       syscall.Errno
+		sysctl      map[string]string
+		want        string
+	}{
+		{"limit is zero", sandbox.StageUserns, syscall.EPERM, map[string]string{"user/max_user_namespaces": "0"}, "max_user_namespaces"},
+		{"old Debian", sandbox.StageUserns, syscall.EPERM, map[string]string{"kernel/unprivileged_userns_clone": "0"}, "unprivileged_userns_clone=1"},
+		{"Ubuntu 24.04", sandbox.StageMaps, syscall.EPERM, map[string]string{"kernel/apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"},
+		{"Ubuntu 24.04, later", "make mounts private", syscall.EACCES, map[string]string{"kernel/apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"},
+		{"container", sandbox.StageUserns, syscall.EPERM, nil, "seccomp=unconfined"},
+		{"container's /proc", sandbox.StageProc, syscall.EPERM, nil, "systempaths=unconfined"},
+		{"one id", sandbox.StageUser, syscall.EINVAL, nil, "/etc/subuid"},
+		{"unknown", "limit capabilities", syscall.EIO, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := &sandbox.SetupError{Stage: c.stage, Errno: c.errno}
+			got := setupHint(e, func(name string) string { return c.sysctl[name] })
+			assert.Assert(t, strings.Contains(got, c.want) && (got == "") == (c.want == ""), "%q", got)
+		})
+	}
+}
+
+// reported runs report with files and returns what it printed.
+func reported(t *testing.T, ctx context.Context, machine bool, err error) (int, string) {
+	t.Helper()
+	f, ferr := os.CreateTemp(t.TempDir(), "")
+	assert.NilError(t, ferr)
+	defer f.Close()
+	sh := &shell{stderr: f, machine: machine}
+	status := sh.report(ctx, err)
+	_, ferr = f.Seek(0, io.SeekStart)
+	assert.NilError(t, ferr)
+	text, ferr := io.ReadAll(f)
+	assert.NilError(t, ferr)
+	return status, string(text)
+}
+
+func TestReport(t *testing.T) {
+	ctx := context.Background()
+	status, text := reported(t, ctx, false, nil)
+	assert.Equal(t, status, 0)
+	assert.Equal(t, text, "")
+
+	status, text = reported(t, ctx, false, exit(42))
+	assert.Equal(t, status, 42)
+	assert.Equal(t, text, "")
+
+	status, text = reported(t, ctx, false, &statusError{Status: 125, Err: errors.New("no such image: x")})
+	assert.Equal(t, status, 125)
+	assert.Equal(t, text, "error: no such image: x\n")
+
+	status, text = reported(t, ctx, false, &usageError{Command: "build", Msg: "no"})
+	assert.Equal(t, status, 2)
+	assert.Equal(t, text, "error: no\nhint: see cairn build --help\n")
+
+	interrupted, cancel := context.WithCancelCause(ctx)
+	cancel(&interruptedError{Signal: syscall.SIGINT})
+	status, text = reported(t, interrupted, false, errors.New("whatever broke"))
+	assert.Equal(t, status, 130)
+	assert.Equal(t, text, "error: interrupted\n")
+
+	_, text = reported(t, ctx, true, &hintedError{Err: errors.New("a \"b\""), Hint: "c"})
+	assert.Equal(t, text, `{"event":"error","error":"a \"b\"","hint":"c","status":1}`+"\n")
+}
+
+func TestFailedStepIsShown(t *testing.T) {
+	err := &build.StepError{
+		Step: 5, Name: "[2/2] RUN false", File: "Dockerfile", Range: dockerfile.Range{Start: 2, End: 2},
+		Excerpt: "--------------------\n   1 |     FROM x\n   2 | >>> RUN false\n--------------------\n",
+		Tail:    []byte("one\ntwo\x1b[2J\n"),
+		Err:     &build.CommandError{Args: []string{"/bin/sh", "-c", "false"}, Code: 1, Err: &sandbox.ExitError{Code: 1}},
+	}
+	status, text := reported(t, context.Background(), false, err)
+	assert.Equal(t, status, 1)
+	assert.Equal(t, text, `------
+ > [2/2] RUN false:
+one
+two
+------
+Dockerfile:2
+--------------------
+   1 |     FROM x
+   2 | >>> RUN false
+--------------------
+error: Dockerfile:2: [2/2] RUN false: process "/bin/sh -c false" did not complete successfully: exit code: 1
+`)
+}
