@@ -149,6 +149,7 @@ func (s *Store) createLayer(want layerMeta, ix *index.Index) (lock *os.File, err
 		lock.Close()
 		return nil, err
 	}
+	s.added(want.ID)
 	return lock, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -152,7 +151,7 @@ func (c *collector) dropUntagged(ctx context.Context, ix *ispec.Index) error {
 	if c.report.Images == 0 || c.o.DryRun {
 		return nil
 	}
-	return c.s.writeIndexJSON(ctx, *ix)
+	return c.s.writeIndexJSON(ctx, *ix, true)
 }
 
 // markImage keeps what one image leads to.
@@ -299,30 +298,6 @@ func (c *collector) sweepBlobs(ctx context.Context) error {
 	})
 }
 
-// eachBlob walks the blobs of the layout. A file that has no digest for a name is none.
-func (s *Store) eachBlob(fn func(d digest.Digest, path string) error) error {
-	algorithms, err := os.ReadDir(s.path("oci", "blobs"))
-	if err != nil {
-		return err
-	}
-	for _, a := range algorithms {
-		entries, err := os.ReadDir(s.path("oci", "blobs", a.Name()))
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			d := digest.NewDigestFromEncoded(digest.Algorithm(a.Name()), e.Name())
-			if d.Validate() != nil {
-				continue
-			}
-			if err := fn(d, s.blobPath(d)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // sweepNames removes the names that lead to no layer. One that a layer just got may be lost; that is a miss.
 func (c *collector) sweepNames() error {
 	entries, err := os.ReadDir(c.s.path("names"))
@@ -354,23 +329,5 @@ func (c *collector) sweepHints() error {
 			os.Remove(path)
 		}
 		return nil
-	})
-}
-
-// eachStepFile walks the files below steps whose names are a digest with the given suffix.
-func (s *Store) eachStepFile(suffix string, fn func(path string, name digest.Digest, info fs.FileInfo) error) error {
-	return filepath.WalkDir(s.path("steps"), func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return errIgnoring(err, fs.ErrNotExist)
-		}
-		name, ok := strings.CutSuffix(e.Name(), suffix)
-		if !ok || !validID(name) {
-			return nil
-		}
-		info, err := e.Info()
-		if err != nil {
-			return errIgnoring(err, fs.ErrNotExist)
-		}
-		return fn(path, digest.NewDigestFromEncoded(digest.SHA256, name), info)
 	})
 }

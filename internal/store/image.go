@@ -2,14 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -28,13 +28,7 @@ func (s *Store) readIndexJSON(ctx context.Context) (ispec.Index, error) {
 		return ix, nil
 	}
 	data, copyErr := os.ReadFile(s.path(indexCopy))
-	if copyErr == nil {
-		copyErr = json.Unmarshal(data, &ix)
-	}
-	if copyErr != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(copyErr, fs.ErrNotExist) {
-		return ispec.Index{}, errors.Join(err, copyErr)
-	}
-	if copyErr != nil {
+	if copyErr != nil || json.Unmarshal(data, &ix) != nil {
 		return ispec.Index{}, err
 	}
 	return ix, nil
@@ -51,22 +45,22 @@ func (s *Store) changeIndex(ctx context.Context, fn func(ix *ispec.Index) (bool,
 	if err != nil {
 		return err
 	}
+	before := len(ix.Manifests)
 	changed, err := fn(&ix)
 	if err != nil || !changed {
 		return err
 	}
-	return s.writeIndexJSON(ctx, ix)
+	return s.writeIndexJSON(ctx, ix, len(ix.Manifests) < before)
 }
 
-// writeIndexJSON writes index.json and its copy. The caller holds the lock.
-func (s *Store) writeIndexJSON(ctx context.Context, ix ispec.Index) error {
-	scratch, err := s.scratchDir()
-	if err != nil {
-		return err
+// writeIndexJSON writes index.json and its copy. The caller holds the lock. One that has become smaller can be written on a full
+// disk, too: by that room is made.
+func (s *Store) writeIndexJSON(ctx context.Context, ix ispec.Index, smaller bool) error {
+	err := s.setIndex(ctx, ix)
+	if smaller && errors.Is(err, syscall.ENOSPC) && os.Remove(s.path(reserveFile)) == nil {
+		err = s.setIndex(ctx, ix)
 	}
-	l := *s.layout
-	l.TempDir = scratch
-	if err := l.SetIndex(ctx, ix); err != nil {
+	if err != nil {
 		return err
 	}
 	data, err := json.Marshal(ix)
@@ -76,6 +70,48 @@ func (s *Store) writeIndexJSON(ctx context.Context, ix ispec.Index) error {
 	// A copy that is old or missing is no reason to fail after the fact.
 	_ = s.writeFile(data, false, indexCopy)
 	return nil
+}
+
+func (s *Store) setIndex(ctx context.Context, ix ispec.Index) error {
+	scratch, err := s.scratchDir()
+	if err != nil {
+		return err
+	}
+	l := *s.layout
+	l.TempDir = scratch
+	return l.SetIndex(ctx, ix)
+}
+
+// reserveFile holds reserveSize bytes of disk for the moment when there are no others.
+const (
+	reserveFile = "reserve"
+	reserveSize = 128 << 10
+)
+
+// makeReserve makes the reserve if it is not there or was cut off. On a full disk it cannot.
+func (s *Store) makeReserve() {
+	path := s.path(reserveFile)
+	if info, err := os.Stat(path); err == nil && info.Size() == reserveSize {
+		return
+	}
+	data := make([]byte, reserveSize)
+	rand.Read(data) // some file systems do not store zeros
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		os.Remove(path)
+	}
+}
+
+// restoreIndexJSON puts what this program last wrote in the place of an index.json that is gone. The caller holds the lock.
+func (s *Store) restoreIndexJSON() error {
+	path := s.path("oci", ispec.ImageIndexFile)
+	if !vanished(path) || vanished(s.path(indexCopy)) {
+		return nil
+	}
+	data, err := os.ReadFile(s.path(indexCopy))
+	if err != nil {
+		return err
+	}
+	return s.writeFile(data, true, "oci", ispec.ImageIndexFile)
 }
 
 // Tag makes ref stand for the image desc, a manifest or an index. Everything that it leads to must be in the store, and is
@@ -227,88 +263,6 @@ func (s *Store) Image(ctx context.Context, desc Descriptor) (oci.Image, error) {
 	return oci.ReadImage(ctx, s, manifest)
 }
 
-// AmbiguousError says that the beginning of an ID is that of several images.
-type AmbiguousError struct {
-	ID string
-	// Digests are the manifests or indexes that it could mean.
-	Digests []digest.Digest
-}
-
-func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%q is the beginning of %d image IDs", e.ID, len(e.Digests))
-}
-
-// idPrefix is what can be the beginning of an ID.
-var idPrefix = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
-
-// Resolve finds an image as users name it: by a whole ID or digest, by a reference, or by the beginning of an ID or digest, in
-// this order. The Reference is zero when it was found by ID. The error is fs.ErrNotExist when there is none, and an
-// *AmbiguousError when there are several.
-func (s *Store) Resolve(ctx context.Context, name string) (Descriptor, oci.Reference, error) {
-	images, err := s.Images(ctx)
-	if err != nil {
-		return Descriptor{}, oci.Reference{}, err
-	}
-	id := strings.TrimPrefix(name, "sha256:")
-	whole := idPrefix.MatchString(name) && len(id) == 64
-	if !whole {
-		if desc, ref, ok := byReference(images, name); ok {
-			return desc, ref, nil
-		}
-	}
-	if idPrefix.MatchString(name) {
-		found := s.byID(ctx, images, id)
-		if len(found) == 1 {
-			return found[0], oci.Reference{}, nil
-		}
-		if len(found) > 1 {
-			e := &AmbiguousError{ID: name}
-			for _, d := range found {
-				e.Digests = append(e.Digests, d.Digest)
-			}
-			return Descriptor{}, oci.Reference{}, e
-		}
-	}
-	return Descriptor{}, oci.Reference{}, fmt.Errorf("find image %q: %w", name, fs.ErrNotExist)
-}
-
-// byReference finds an image by name, or by the digest in the reference.
-func byReference(images []oci.Named, name string) (Descriptor, oci.Reference, bool) {
-	want, err := oci.ParseReference(name)
-	if err != nil {
-		return Descriptor{}, oci.Reference{}, false
-	}
-	for _, img := range images {
-		if want.Digest() != "" {
-			if img.Descriptor.Digest == want.Digest() { // from wherever it came, it is this
-				return img.Descriptor, want, true
-			}
-			continue
-		}
-		if slices.Contains(img.References, want) {
-			return img.Descriptor, want, true
-		}
-	}
-	return Descriptor{}, oci.Reference{}, false
-}
-
-// byID finds the images whose manifest's or config's digest begins so.
-func (s *Store) byID(ctx context.Context, images []oci.Named, id string) []Descriptor {
-	var found []Descriptor
-	for _, img := range images {
-		match := strings.HasPrefix(img.Descriptor.Digest.Encoded(), id)
-		if !match {
-			// An image that cannot be read has no ID by which it could be meant.
-			image, err := s.Image(ctx, img.Descriptor)
-			match = err == nil && strings.HasPrefix(image.ConfigDescriptor.Digest.Encoded(), id)
-		}
-		if match {
-			found = append(found, img.Descriptor)
-		}
-	}
-	return found
-}
-
 // settle locks everything that an image leads to against collection, and makes it durable. A manifest of an index that is not
 // in the store is left out, as a pull for one platform leaves it; at least one must be there.
 func (s *Store) settle(ctx context.Context, desc Descriptor) error {
@@ -362,7 +316,7 @@ func (s *Store) reach(ctx context.Context, desc Descriptor) ([]Descriptor, error
 			all = append(all, child)
 			continue
 		}
-		if !s.HasBlob(child.Digest) {
+		if vanished(s.blobPath(child.Digest)) {
 			missing++
 			continue
 		}

@@ -62,7 +62,10 @@ func prepareRoot(root string) error {
 	case err == nil && string(format) != formatText:
 		return &FormatError{Path: root, Format: firstLine(string(format))}
 	case err == nil:
-		return checkRoot(root)
+		if err := checkRoot(root); err != nil {
+			return err
+		}
+		return makeDirs(root)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -104,10 +107,8 @@ func makeRoot(root string) error {
 	if err := checkRoot(root); err != nil {
 		return err
 	}
-	for _, dir := range rootDirs[:6] {
-		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
+	if err := makeDirs(root); err != nil {
+		return err
 	}
 	temp := filepath.Join(root, "."+formatFile+"-"+randomName())
 	if err := os.WriteFile(temp, []byte(formatText), 0o600); err != nil {
@@ -117,9 +118,19 @@ func makeRoot(root string) error {
 	return os.Rename(temp, filepath.Join(root, formatFile))
 }
 
+// makeDirs makes the directories that are missing, also in an old store from which somebody removed one.
+func makeDirs(root string) error {
+	for _, dir := range []string{"layers", "names", "steps", "locks", "tmp"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // ownName says whether a store can have such a name at its root.
 func ownName(name string) bool {
-	if name == "lost+found" || name == formatFile || strings.HasPrefix(name, "."+formatFile+"-") {
+	if name == "lost+found" || name == formatFile || name == indexCopy || name == reserveFile || strings.HasPrefix(name, "."+formatFile+"-") {
 		return true
 	}
 	for _, dir := range rootDirs {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -172,22 +171,4 @@ func (s *Store) readHint(name []string) (digest.Digest, error) {
 	}
 	key := digest.Digest(data)
 	return key, key.Validate()
-}
-
-// Steps calls fn for every readable record, in no order, with the time of its last use. An error of fn ends it.
-func (s *Store) Steps(fn func(step Step, used time.Time) error) error {
-	return s.eachRecord(func(_ string, r record, used time.Time, err error) error {
-		if err != nil {
-			return nil
-		}
-		return fn(r.Step, used)
-	})
-}
-
-// eachRecord walks all records; err says what is wrong with the one at path.
-func (s *Store) eachRecord(fn func(path string, r record, used time.Time, err error) error) error {
-	return s.eachStepFile("", func(path string, name digest.Digest, info fs.FileInfo) error {
-		r, err := s.readRecord(name)
-		return fn(path, r, info.ModTime(), err)
-	})
 }

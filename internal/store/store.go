@@ -88,6 +88,7 @@ func Open(ctx context.Context, root string) (*Store, error) {
 	if _, err := s.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.makeReserve()
 	return s, nil
 }
 
@@ -103,6 +104,9 @@ func (s *Store) openLayout(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := s.restoreIndexJSON(); err != nil {
+		return fmt.Errorf("create layout: %w", err)
+	}
 	if err := layout.Create(dir); err != nil {
 		return fmt.Errorf("create layout: %w", err)
 	}
