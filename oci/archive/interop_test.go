@@ -92,14 +92,24 @@ func TestWeReadSkopeosArchives(t *testing.T) {
 	}
 }
 
-// podman gives the arguments for a store of the test's own.
+// podman gives the arguments for a store of the test's own, also for a user without one.
 func podman(t *testing.T) []string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("podman's own store is used as root only") // rootless it needs a user session
-	}
 	dir := t.TempDir()
-	return []string{"--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "vfs"}
+	t.Setenv("HOME", dir)
+	args := []string{"--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "vfs"}
+	t.Cleanup(func() {
+		if os.Getuid() == 0 {
+			return
+		}
+		for _, command := range [][]string{
+			{"unshare", "rm", "-rf", dir + "/root"}, // directories of other owners, or without write permission
+			{"system", "migrate"},                   // ends the process that keeps podman's namespace
+		} {
+			_ = exec.Command("podman", append(args, command...)...).Run() //nolint:noctx // the test's own is done
+		}
+	})
+	return args
 }
 
 func TestPodmanLoadsOurArchives(t *testing.T) {
