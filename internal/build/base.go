@@ -16,7 +16,6 @@ import (
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // bases finds base images in the store or in a registry and brings their layers in when somebody needs them.
@@ -35,9 +34,6 @@ type baseFuture struct {
 	meta *imageMeta
 	err  error
 }
-
-// pullStreams is how many layers are fetched at once.
-const pullStreams = 4
 
 // resolveBase implements baseResolver. One image is resolved once per build.
 func (b *bases) resolveBase(ctx context.Context, name string, p oci.Platform) (*imageMeta, error) {
@@ -94,30 +90,31 @@ func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descript
 	return &imageMeta{ref: name, reference: ref, image: img, source: src, config: img.Config, remote: src != oci.BlobSource(b.store)}, nil
 }
 
-// ingest brings all layers of an image into the store: several at a time, each read once.
+// ingest brings all layers of an image into the store, each read once.
 func (b *bases) ingest(ctx context.Context, m *imageMeta, extract bool) ([]*store.Layer, error) {
-	layers := make([]*store.Layer, len(m.image.Layers))
 	v := b.events.start(m.title)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(pullStreams)
-	for i, l := range m.image.Layers {
-		g.Go(func() (err error) {
-			layers[i], err = b.ingestLayer(gctx, m, l, extract, v)
-			return err
-		})
+	layers := make([]*store.Layer, 0, len(m.image.Layers))
+	for _, l := range m.image.Layers {
+		sl, err := b.ingestLayer(ctx, m, l, layers, extract, v)
+		if err != nil {
+			v.finish(false, err)
+			return nil, err
+		}
+		layers = append(layers, sl)
 	}
-	err := g.Wait()
-	if err == nil {
-		layers, err = b.store.Normalise(ctx, layers)
-	}
-	if err == nil && m.remote {
+	var err error
+	if m.remote {
 		err = b.keep(ctx, m)
 	}
 	v.finish(false, err)
 	return layers, err
 }
 
-func (b *bases) ingestLayer(ctx context.Context, m *imageMeta, l oci.Layer, extract bool, v *vertex) (*store.Layer, error) {
+func (b *bases) ingestLayer(ctx context.Context, m *imageMeta, l oci.Layer, below []*store.Layer, extract bool, v *vertex) (*store.Layer, error) {
+	o := store.IngestOptions{Extract: extract && sandbox.InNamespace(), DiffID: l.DiffID, Below: below}
+	if !m.remote && b.store.HasBlob(l.Digest) {
+		return b.store.IngestBlob(ctx, l.Descriptor, nil, o)
+	}
 	r, err := m.source.OpenBlob(ctx, l.Descriptor)
 	if err != nil {
 		return nil, fmt.Errorf("fetch layer %s: %w", l.Digest, err)
@@ -125,7 +122,7 @@ func (b *bases) ingestLayer(ctx context.Context, m *imageMeta, l oci.Layer, extr
 	defer r.Close()
 	counted := &countingReader{r: r, v: v, name: string(l.Digest), total: l.Size}
 	defer counted.done()
-	sl, err := b.store.IngestBlob(ctx, l.Descriptor, counted, store.IngestOptions{Extract: extract && sandbox.InNamespace(), DiffID: l.DiffID})
+	sl, err := b.store.IngestBlob(ctx, l.Descriptor, counted, o)
 	if err != nil {
 		return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
 	}
@@ -163,18 +160,7 @@ func (op *imageOp) describe(h *hasher)                                        { 
 func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
 	m, s := op.meta, &state{}
 	m.title = w.step.Name
-	present := make([]*store.Layer, 0, len(m.image.Layers))
-	for _, l := range m.image.Layers {
-		if have, ok := w.store.LayerByDiffID(l.DiffID); ok && w.store.HasBlob(l.Digest) {
-			w.onClose(have.Release)
-			present = append(present, have)
-		}
-	}
-	if len(present) == len(m.image.Layers) {
-		present, err := w.store.Normalise(w.packCtx, present)
-		if err != nil {
-			return nil, err
-		}
+	if present := m.present(w); present != nil {
 		if !w.dry {
 			w.events.start(w.step.Name).finish(true, nil)
 		}
@@ -205,6 +191,23 @@ func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
 		s.layers = append(s.layers, r)
 	}
 	return s, nil
+}
+
+// present returns the image's layers when the store has all of them, else nil.
+func (m *imageMeta) present(w *workspace) []*store.Layer {
+	layers := []*store.Layer{}
+	for _, l := range m.image.Layers {
+		have, err := w.store.FindLayer(w.packCtx, l.DiffID, layers)
+		if err != nil {
+			return nil
+		}
+		w.onClose(have.Release)
+		if !w.store.HasBlob(l.Digest) {
+			return nil
+		}
+		layers = append(layers, have)
+	}
+	return layers
 }
 
 // resolveNamed implements baseResolver for --build-context values that are images.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/copy"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,7 @@ type engine struct {
 
 	mu      sync.Mutex
 	futures map[*Step]*future
+	fetched map[string]copy.Item // by source
 	cleanup []func()
 	// packing runs the hashing and packing of finished layers behind the steps that follow; packers bounds it by the cores.
 	packing *errgroup.Group
@@ -44,7 +46,7 @@ type future struct {
 var errMiss = errors.New("not in the cache")
 
 func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, ev *emitter) *engine {
-	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}}
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, fetched: map[string]copy.Item{}}
 	e.packing, e.packCtx = errgroup.WithContext(ctx)
 	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
 	e.want = wantsOf(plan, opts)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,7 +61,7 @@ func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
 		if !h.EmptyLayer {
 			layers++
 		}
-		if h.Comment == historyComment && h.Created == nil {
+		if h.Comment == dockerfile.HistoryComment && h.Created == nil {
 			if s := target.layerSteps[i]; s != nil {
 				st, err := e.result(ctx, s)
 				if err != nil {

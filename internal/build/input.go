@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/dockerfile/ignore"
 	"github.com/cairnbuild/cairn/internal/contextdir"
+	"github.com/cairnbuild/cairn/internal/fetch"
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
@@ -25,9 +27,10 @@ type input struct {
 	ignored *ignore.Matcher
 	events  *emitter
 
-	once    sync.Once
+	mu      sync.Mutex
 	context *contextdir.Context
-	err     error
+	named   map[string]*contextdir.Context
+	closers []func() error
 }
 
 // maxDockerfile bounds what is read as a Dockerfile.
@@ -43,18 +46,33 @@ func (e *NoDockerfileError) Error() string {
 	return fmt.Sprintf("no Dockerfile in %s (looked for %s)", e.Dir, strings.Join(defaultNames, ", "))
 }
 
-// openInput reads the Dockerfile and the ignore file; the context itself is read when a step asks for it.
-func openInput(_ context.Context, s *store.Store, opts *Options, ev *emitter) (*input, error) {
-	in := &input{store: s, dir: opts.Input.Context, events: ev}
-	name, data, err := readDockerfile(&opts.Input)
+// openInput reads the Dockerfile and the ignore file; a context directory is read when a step asks for it, one that comes as a tar or
+// from somewhere else now.
+func openInput(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (_ *input, err error) {
+	in := &input{store: s, dir: opts.Input.Context, events: ev, named: map[string]*contextdir.Context{}}
+	defer func() {
+		if err != nil {
+			in.close()
+		}
+	}()
+	o := opts.Input
+	if err := in.fetchContext(ctx, &o); err != nil {
+		return nil, err
+	}
+	var name string
+	var data []byte
+	if in.context != nil && o.Dockerfile != "-" {
+		name, data, err = in.dockerfileInContext(ctx, o.Dockerfile)
+	} else {
+		name, data, err = readDockerfile(&o)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if in.file, err = dockerfile.Parse(name, data); err != nil {
 		return nil, err
 	}
-	in.ignored, err = readIgnore(in.dir, name)
-	return in, err
+	return in, in.readIgnore(ctx, name)
 }
 
 func readDockerfile(o *Input) (string, []byte, error) {
@@ -87,39 +105,180 @@ func readDockerfile(o *Input) (string, []byte, error) {
 }
 
 // readIgnore finds the ignore file: the one named after the Dockerfile wins over the context's.
-func readIgnore(dir, dockerfileName string) (*ignore.Matcher, error) {
-	for _, name := range []string{dockerfileName + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
-		f, err := os.Open(name)
+func (in *input) readIgnore(ctx context.Context, dockerfileName string) error {
+	read := os.ReadFile
+	names := []string{dockerfileName + ".dockerignore", filepath.Join(in.dir, ".dockerignore")}
+	if in.context != nil {
+		read = func(name string) ([]byte, error) { return in.context.ReadFile(ctx, name, maxDockerfile) }
+		names[1] = ".dockerignore"
+	} else if in.dir == "" {
+		return nil
+	}
+	for _, name := range names {
+		data, err := read(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("read ignore file: %w", err)
 		}
-		defer f.Close()
-		m, err := ignore.Parse(f)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+		if in.ignored, err = ignore.Parse(bytes.NewReader(data)); err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
 		}
-		return m, nil
+		break
 	}
-	return nil, nil
+	if in.context != nil && in.ignored != nil {
+		in.context = in.context.WithIgnore(in.ignored)
+	}
+	return nil
+}
+
+// dockerfileInContext reads the Dockerfile of a context that is no directory here.
+func (in *input) dockerfileInContext(ctx context.Context, given string) (string, []byte, error) {
+	names := defaultNames
+	if given != "" {
+		names = []string{given}
+	}
+	for _, name := range names {
+		data, err := in.context.ReadFile(ctx, name, maxDockerfile)
+		if err == nil {
+			return name, data, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", nil, fmt.Errorf("read Dockerfile: %w", err)
+		}
+	}
+	return "", nil, &NoDockerfileError{Dir: "the context"}
+}
+
+// fetchContext brings a context that is a tar on standard input, a git repository or a URL here.
+func (in *input) fetchContext(ctx context.Context, o *Input) error {
+	if o.Context == "-" {
+		in.dir = ""
+		return in.contextFromTar(ctx, o.ContextTar)
+	}
+	src, remote := contextURL(o.Context)
+	if !remote {
+		return nil
+	}
+	tmp, err := in.store.TempDir("context")
+	if err != nil {
+		return err
+	}
+	in.closers = append(in.closers, tmp.Close)
+	return in.events.do("[internal] load remote build context", func(*vertex) error {
+		client, err := fetch.New(fetch.Options{CacheDir: filepath.Join(in.store.Root(), "fetch"), SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), UserAgent: "cairn"})
+		if err != nil {
+			return err
+		}
+		if src.Kind == dockerfile.GitSource {
+			repo := repoOf(src.Git)
+			commit, err := client.ResolveGit(ctx, repo)
+			if err != nil {
+				return err
+			}
+			in.dir = filepath.Join(tmp.Path(), "tree")
+			o.Context = in.dir
+			if o.Dockerfile != "" && o.Dockerfile != "-" {
+				o.Dockerfile = filepath.Join(in.dir, o.Dockerfile)
+			}
+			_, err = client.Git(ctx, repo, commit, in.dir)
+			return err
+		}
+		return in.contextFromURL(ctx, client, src.Text, o)
+	})
+}
+
+// contextFromURL reads a tar, or a Dockerfile that needs no context.
+func (in *input) contextFromURL(ctx context.Context, client *fetch.Client, url string, o *Input) error {
+	file, err := client.HTTP(ctx, url, "")
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in.dir, o.Context = "", ""
+	if contextdir.IsTar(f) {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return in.contextFromTar(ctx, f)
+	}
+	data, err := os.ReadFile(file.Path)
+	o.Dockerfile, o.DockerfileReader = "-", bytes.NewReader(data)
+	return err
+}
+
+func (in *input) contextFromTar(ctx context.Context, r io.Reader) error {
+	tmp, err := in.store.TempDir("context")
+	if err != nil {
+		return err
+	}
+	in.closers = append(in.closers, tmp.Close)
+	if in.context, err = contextdir.FromTar(ctx, r, tmp.Path()); err != nil {
+		return fmt.Errorf("read the context's tar: %w", err)
+	}
+	return nil
 }
 
 // open returns the context, opened once.
-func (in *input) open(ctx context.Context) (*contextdir.Context, error) {
-	in.once.Do(func() {
-		if in.dir == "" {
-			in.err = errors.New("this build has no context: the Dockerfile came alone, on standard input")
-			return
+func (in *input) open(_ context.Context) (*contextdir.Context, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.context != nil {
+		return in.context, nil
+	}
+	if in.dir == "" {
+		return nil, errors.New("this build has no context: the Dockerfile came alone")
+	}
+	var err error
+	in.context, err = contextdir.Open(in.dir, ignorer(in.ignored), contextdir.Options{StatCache: in.statCache()})
+	return in.context, err
+}
+
+// openNamed returns a --build-context that is a directory.
+func (in *input) openNamed(dir string) (*contextdir.Context, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if c, ok := in.named[dir]; ok {
+		return c, nil
+	}
+	var ig contextdir.Ignorer
+	if data, err := os.ReadFile(filepath.Join(dir, ".dockerignore")); err == nil {
+		m, err := ignore.Parse(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
 		}
-		in.context, in.err = contextdir.Open(in.dir, in.ignored, contextdir.Options{StatCache: filepath.Join(in.store.Root(), "statcache")})
-	})
-	return in.context, in.err
+		ig = ignorer(m)
+	}
+	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: in.statCache()})
+	if err != nil {
+		return nil, err
+	}
+	in.named[dir] = c
+	in.closers = append(in.closers, c.Close)
+	return c, nil
+}
+
+func (in *input) statCache() string { return filepath.Join(in.store.Root(), "statcache") }
+
+// ignorer keeps a nil matcher a nil interface.
+func ignorer(m *ignore.Matcher) contextdir.Ignorer {
+	if m == nil {
+		return nil
+	}
+	return m
 }
 
 func (in *input) close() {
 	if in.context != nil {
 		_ = in.context.Close()
 	}
+	for i := len(in.closers) - 1; i >= 0; i-- {
+		_ = in.closers[i]()
+	}
+	in.closers = nil
 }

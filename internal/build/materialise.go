@@ -29,7 +29,7 @@ func (w *workspace) storeEntries(ctx context.Context, ix *index.Index, src layer
 		return nil, err
 	}
 	defer blob.Abort()
-	content := store.LayerContent{Table: owners.NewTable()}
+	content := store.LayerContent{Table: owners.NewTable(), Packing: comp}
 	var packed layer.Packed
 	if w.want.dir[w.step] && sandbox.InNamespace() {
 		packed, err = w.packAndExtract(ctx, blob, ix, src, comp, &content)

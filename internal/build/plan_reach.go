@@ -132,7 +132,7 @@ func (pl *planner) resolveImages(ctx context.Context, reachable map[*Stage]bool)
 	}
 	results := make(chan found, len(reachable))
 	for s := range reachable {
-		if s.base != nil || (s.image == "" && s.named == "") || pl.metas[s] != nil {
+		if s.base != nil || (s.image == "" && s.named == "") || pl.metas[s] != nil || s.def == nil && s.contextDir() != "" {
 			continue
 		}
 		g.Go(func() error {
@@ -181,6 +181,14 @@ func (pl *planner) triggers(s *Stage) ([]dockerfile.Instruction, error) {
 		out = append(out, in)
 	}
 	return out, nil
+}
+
+// contextDir is the directory that a named context stands for; empty when it is an image.
+func (s *Stage) contextDir() string {
+	if s.named == "" || strings.HasPrefix(s.named, "docker-image://") || strings.HasPrefix(s.named, "oci-layout://") {
+		return ""
+	}
+	return s.named
 }
 
 // emptyConfig is the config of FROM scratch.

@@ -13,7 +13,6 @@ import (
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/archive"
 	"github.com/cairnbuild/cairn/oci/layer"
-	"github.com/cairnbuild/cairn/oci/layout"
 	"github.com/cairnbuild/cairn/oci/rootfs"
 	"github.com/cairnbuild/cairn/oci/tree"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -68,7 +67,7 @@ func (r *Result) save(ctx context.Context, s *store.Store, opts *Options, ev *em
 		r.Descriptor = d
 	}
 	if len(opts.Output.Tags) == 0 {
-		return s.Keep(ctx, r.Descriptor)
+		return s.AddImage(ctx, r.Descriptor)
 	}
 	for _, ref := range opts.Output.Tags {
 		err := ev.do("naming to "+ref.String(), func(*vertex) error { return s.Tag(ctx, ref, r.Descriptor) })
@@ -180,7 +179,7 @@ func writeLayout(ctx context.Context, s *store.Store, named oci.Named, dir strin
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return layout.Export(ctx, dir, []oci.Named{named}, s)
+	return exportLayout(ctx, dir, named, s)
 }
 
 // writeTo writes a file that appears whole or not at all, or the standard output.

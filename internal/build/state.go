@@ -101,9 +101,8 @@ func (r *layerRef) index(ctx context.Context) (*index.Index, error) {
 type state struct {
 	layers []*layerRef
 
-	mu    sync.Mutex
-	quick *tree.Tree
-	full  *tree.Tree
+	mu     sync.Mutex
+	merged *tree.Tree
 }
 
 var emptyState = &state{}
@@ -136,12 +135,12 @@ func (s *state) chain(ctx context.Context) (digest.Digest, error) {
 	return chainID(ids), nil
 }
 
-// tree is the merged tree, perhaps without digests.
+// tree is the merged tree; files of layers that are still being hashed have no digests in it.
 func (s *state) tree(ctx context.Context) (*tree.Tree, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.quick != nil {
-		return s.quick, nil
+	if s.merged != nil {
+		return s.merged, nil
 	}
 	indexes := make([]*index.Index, 0, len(s.layers))
 	for _, r := range s.layers {
@@ -151,31 +150,8 @@ func (s *state) tree(ctx context.Context) (*tree.Tree, error) {
 		}
 		indexes = append(indexes, ix)
 	}
-	s.quick = tree.New(indexes...)
-	return s.quick, nil
-}
-
-// fullTree is the merged tree with the digests that are known; it waits for the layers to be stored.
-func (s *state) fullTree(ctx context.Context) (*tree.Tree, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.full != nil {
-		return s.full, nil
-	}
-	indexes := make([]*index.Index, 0, len(s.layers))
-	for _, r := range s.layers {
-		l, err := r.stored(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ix, err := l.EnsureDigests(ctx)
-		if err != nil {
-			return nil, err
-		}
-		indexes = append(indexes, ix)
-	}
-	s.full = tree.New(indexes...)
-	return s.full, nil
+	s.merged = tree.New(indexes...)
+	return s.merged, nil
 }
 
 // stored waits for all layers.

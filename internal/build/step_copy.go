@@ -2,13 +2,14 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/copy"
 	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
 )
 
@@ -93,8 +94,7 @@ func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, err
 		r.Sources = append(r.Sources, item)
 	}
 	for _, f := range op.in.Heredocs {
-		inline := copy.NewInline(f.Name, []byte(f.Content), w.now())
-		r.Sources = append(r.Sources, copy.Item{Pattern: f.Name, From: inline, Literal: true})
+		r.Sources = append(r.Sources, copy.InlineItem(f.Name, []byte(f.Content), w.now()))
 	}
 	if needsFrom {
 		var err error
@@ -110,12 +110,48 @@ func (w *workspace) copySource(ctx context.Context, stage *Stage, n int) (copy.S
 	if stage == nil {
 		return w.input.open(ctx)
 	}
+	if dir := stage.contextDir(); dir != "" {
+		return w.input.openNamed(dir)
+	}
 	from := w.from[n]
-	t, err := from.fullTree(ctx)
+	t, err := from.tree(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return copy.NewStage(t, &lazyContents{state: from}), nil
+	return copy.NewStage(t, stageContents{from}), nil
+}
+
+// stageContents reads the files of a state for COPY --from. Waiting for a layer that is still being hashed happens here, where its
+// content is needed.
+type stageContents struct{ s *state }
+
+func (c stageContents) Open(ctx context.Context, layer int, e index.Entry) (io.ReadCloser, error) {
+	l, err := c.s.layers[layer].stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	src, err := l.Source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return src.Open(ctx, e)
+}
+
+func (c stageContents) Digests(ctx context.Context, layer int) (*index.Index, error) {
+	l, err := c.s.layers[layer].stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.EnsureDigests(ctx)
+}
+
+// storeInputs is a copy's manifest as the store keeps it.
+func storeInputs(m copy.Manifest) []store.Input {
+	out := make([]store.Input, 0, len(m))
+	for _, in := range m {
+		out = append(out, store.Input{Name: in.Name, Digest: in.Digest(), Detail: in.Detail()})
+	}
+	return out
 }
 
 func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
@@ -170,5 +206,3 @@ func (w *workspace) warn(text string) {
 	f := w.plan.File
 	w.events.emit(Event{Kind: Warned, Warning: &Warning{Text: text, File: f.Name, Line: w.step.Range.Start, Excerpt: excerpt(f, w.step.Range)}})
 }
-
-var errNoFetch = errors.New("ADD of a URL or a git repository is not supported yet")

@@ -16,7 +16,6 @@ import (
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/tree"
-	"github.com/cairnbuild/cairn/overlay"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -206,7 +205,7 @@ func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, t
 		return nil, err
 	}
 	defer w.packers.Release(1)
-	content := store.LayerContent{Dir: dir, Table: table}
+	content := store.LayerContent{Dir: dir, Table: table, Packing: w.want.compression}
 	src := layer.DirSource(dir)
 	if w.want.blob[w.step] {
 		blob, err := w.store.NewBlob(ctx)
@@ -233,18 +232,15 @@ func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, t
 }
 
 // addLayer stores a layer. When an earlier run gave the same content, that layer is used whole and this one dropped, so that what
-// stands on it stays cached and the image keeps its bytes.
+// stands on it stays cached and the image keeps its bytes. With SOURCE_DATE_EPOCH the times have to be the same, too, and then the
+// layer has the same name anyway.
 func (w *workspace) addLayer(ctx context.Context, c store.LayerContent) (*store.Layer, error) {
-	same := newHasher("content")
-	same.field("id", string(c.Index.ContentID()))
-	if w.opts.Epoch != nil {
-		same.field("epoch", fmt.Sprint(w.opts.Epoch.Unix()))
-	}
-	key := same.digest()
-	if rec, ok := w.store.LookupStep(key); ok && !w.opts.Cache.NoCache {
-		if l, err := w.store.Layer(rec.Layer); err == nil {
+	if w.opts.Epoch == nil && !w.step.NoCache {
+		if l, ok := w.store.LayerByContentID(c.Index.ContentID()); ok {
 			w.onClose(l.Release)
-			return l, nil
+			if l.HasContent() {
+				return l, nil
+			}
 		}
 	}
 	l, err := w.store.AddLayer(ctx, c)
@@ -252,7 +248,7 @@ func (w *workspace) addLayer(ctx context.Context, c store.LayerContent) (*store.
 		return nil, err
 	}
 	w.onClose(l.Release)
-	return l, w.store.PutStep(store.Step{Key: key, Layer: l.ID(), Created: w.now(), Description: "content of " + w.step.Name})
+	return l, nil
 }
 
 // writeScript puts a heredoc with a shebang into dir, which is mounted where the script's path says.

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/sys"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
@@ -210,7 +211,7 @@ func (l *Layer) merge(ctx context.Context, want layerMeta, c *LayerContent) erro
 			return err
 		}
 		m.ContentID, m.Foreign, m.Loose = want.ContentID, m.Foreign || want.Foreign, want.Loose
-		m.Chain = want.Chain
+		m.Chain, m.Inherited = want.Chain, want.Inherited
 		if err := l.mergeIndex(m, c); err != nil {
 			return err
 		}
@@ -281,7 +282,26 @@ func (l *Layer) placeDir(form, dir string, table *owners.Table) error {
 			return err
 		}
 	}
-	return os.Rename(dir, path)
+	return moveWithLink(dir, path)
+}
+
+// moveWithLink moves a directory and leaves a link to it in its old place, in one step: a RUN that is just being started on top of a
+// layer finds it under the name that it was given, whenever that was.
+func moveWithLink(from, to string) error {
+	if err := os.Symlink(to, to); err != nil {
+		return err
+	}
+	err := sys.Exchange(from, to)
+	if err == nil {
+		return nil
+	}
+	if rerr := os.Remove(to); rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return os.Symlink(to, from)
 }
 
 func (l *Layer) writeOwners(table *owners.Table) error {
