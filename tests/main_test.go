@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,6 +62,9 @@ func (s *suite) setUp() error {
 	s.verdicts = map[string]int{}
 	s.strict = os.Getenv("CAIRN_REQUIRE") == "1"
 	s.noSubuid = os.Getenv("CAIRN_NO_SUBUID") == "1"
+	if s.noSubuid && missing("subuid") == "" {
+		return errors.New("CAIRN_NO_SUBUID=1, but this user has subordinate ids: nothing may be left out")
+	}
 	pattern := os.Getenv("CAIRN_E2E_RUN")
 	if pattern == "" {
 		pattern = "."
