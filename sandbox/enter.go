@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/cairnbuild/cairn/sandbox/internal/wire"
 )
@@ -47,7 +48,7 @@ const killAfter = 10 * time.Second
 //
 // err is a *SetupError when the namespace can't be made, and then nothing of the program has run.
 func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
-	maps, err := candidates(o.IDs)
+	maps, why, err := candidates(o.IDs)
 	if err != nil {
 		return 0, err
 	}
@@ -55,15 +56,15 @@ func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for i, m := range maps {
+		if why != nil && o.Notice != nil {
+			o.Notice(fmt.Sprintf("%v; going on with one id", why))
+		}
 		exit, err = enter(ctx, o, m)
 		var failed *SetupError
-		if i+1 < len(maps) && errors.As(err, &failed) && failed.Stage != StageUserns {
-			if o.Notice != nil {
-				o.Notice(fmt.Sprintf("%v; going on with one id", err))
-			}
-			continue
+		if i+1 == len(maps) || !errors.As(err, &failed) || failed.Stage == StageUserns {
+			break
 		}
-		break
+		why = err
 	}
 	return exit, err
 }
@@ -115,6 +116,7 @@ func enterWith(ctx context.Context, o EnterOptions, m idMap, ownPIDs bool) (int,
 		_ = cmd.Wait()
 		return 0, err
 	}
+	defer keepTerminal(o.Stdin)()
 	return await(ctx, cmd, goW, reportR, wire.Go{Extra: len(o.ExtraFiles), OwnPIDs: ownPIDs})
 }
 
@@ -170,6 +172,18 @@ func mirrorSignals(ctx context.Context, child *os.Process, signals <-chan os.Sig
 			_ = child.Signal(sig)
 		}
 	}
+}
+
+// keepTerminal returns a function that gives a terminal its present settings back: a child that is killed can't.
+func keepTerminal(f *os.File) func() {
+	if f == nil || !term.IsTerminal(int(f.Fd())) {
+		return func() {}
+	}
+	state, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return func() {}
+	}
+	return func() { _ = term.Restore(int(f.Fd()), state) }
 }
 
 // fromKeys tells the signals that a terminal sends to its whole foreground process group.

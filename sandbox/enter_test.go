@@ -2,7 +2,6 @@ package sandbox_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -177,14 +176,13 @@ func TestKillLeavesNothing(t *testing.T) {
 			makeRoot(t, root)
 			addHelper(t, &sandbox.Spec{Root: mount.Mount{Source: root}})
 			token := fmt.Sprintf("token-%d-%s", os.Getpid(), victim)
-			var stderr bytes.Buffer
 			cmd := exec.Command("/proc/self/exe", "sleeper", root, token)
-			cmd.Stderr = &stderr
+			cmd.Stderr = os.Stderr
 			out, err := cmd.StdoutPipe()
 			assert.NilError(t, err)
 			assert.NilError(t, cmd.Start())
 			line, err := bufio.NewReader(out).ReadString('\n')
-			assert.Equal(t, line, "ready\n", "%v %s", err, stderr.String())
+			assert.Equal(t, line, "ready\n", "%v", err)
 
 			found := processes(t, token)
 			assert.Equal(t, len(found), 3, "%v", found)
@@ -244,7 +242,7 @@ func TestNested(t *testing.T) {
 	root := newRoot(t)
 	spec := sh(root, "")
 	addHelper(t, &spec)
-	spec.Process.Args = []string{"helper", "nested"}
+	spec.Process.Args = []string{"helper", "nested", "/inner"}
 	inner := filepath.Join(root, "inner")
 	assert.NilError(t, os.Mkdir(inner, 0o755))
 	makeRoot(t, inner)
@@ -255,4 +253,31 @@ func TestNested(t *testing.T) {
 
 	spec.Insecure = true
 	assert.Equal(t, mustOutput(t, spec), "hello from inside")
+}
+
+// The limit belongs to the user namespace that the test is in.
+func TestNoUserNamespaces(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	assert.NilError(t, os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0))
+	_, err := sandbox.Enter(t.Context(), sandbox.EnterOptions{})
+	var setup *sandbox.SetupError
+	assert.Assert(t, errors.As(err, &setup), "%v", err)
+	assert.Equal(t, setup.Stage, sandbox.StageUserns)
+	assert.ErrorIs(t, err, syscall.ENOSPC)
+}
+
+// A program that was replaced or removed while it runs still starts steps.
+func TestProgramRemoved(t *testing.T) {
+	dir := t.TempDir()
+	assert.NilError(t, os.Chmod(dir, 0o755))
+	root := filepath.Join(dir, "root")
+	assert.NilError(t, os.Mkdir(root, 0o755))
+	makeRoot(t, root)
+	program := filepath.Join(dir, "program")
+	copyFile(t, "/proc/self/exe", program)
+	out, err := exec.Command(program, "nested", root, "unlink").CombinedOutput()
+	assert.NilError(t, err, "%s", out)
+	assert.Equal(t, string(out), "hello from inside\n")
 }

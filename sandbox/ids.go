@@ -88,26 +88,25 @@ type idMap struct {
 	tools      bool // through newuidmap and newgidmap
 }
 
-// candidates lists the maps to try for a mode, the best first.
-func candidates(mode IDMode) ([]idMap, error) {
+// candidates lists the maps to try for a mode, the best first. why is set when the best is missing from an automatic choice.
+func candidates(mode IDMode) (maps []idMap, why, err error) {
 	one := idMap{
 		uids: []idRange{{0, uint64(os.Geteuid()), 1}},
 		gids: []idRange{{0, uint64(os.Getegid()), 1}},
 	}
 	if mode == IDsOne {
-		return []idMap{one}, nil
+		return []idMap{one}, nil, nil
 	}
 	full, err := fullMap()
-	if err != nil && mode == IDsSubuid {
-		return nil, err
-	}
 	switch {
 	case mode == IDsSubuid:
-		return []idMap{full}, nil
-	case err != nil || single(full.uids):
-		return []idMap{one}, nil
+		return []idMap{full}, nil, err
+	case err != nil:
+		return []idMap{one}, err, nil
+	case single(full.uids):
+		return []idMap{one}, nil, nil
 	}
-	return []idMap{full, one}, nil
+	return []idMap{full, one}, nil, nil
 }
 
 // fullMap is every id there is for root, and the user's ranges for others.

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.RunIfChild()
 	if len(os.Args) > 1 && os.Args[1] == "nested" {
-		os.Exit(nested())
+		os.Exit(nested(os.Args))
 	}
 	if filepath.Base(os.Args[0]) == "helper" {
 		os.Exit(helper(os.Args[1], os.Args[2:]))
@@ -172,17 +172,27 @@ func helper(what string, args []string) int {
 	return 0
 }
 
-// nested is a whole run of one command, in a root that lies in the root it finds itself in.
-func nested() int {
+// nested is a whole run of one command in a root, with its own file removed before if it is told so.
+func nested(args []string) int {
 	if !sandbox.InNamespace() {
-		exit, err := sandbox.Enter(context.Background(), sandbox.EnterOptions{Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr})
+		exit, err := sandbox.Enter(context.Background(), sandbox.EnterOptions{Args: args, Stdout: os.Stdout, Stderr: os.Stderr})
 		if err != nil {
 			fmt.Println(err)
 			return 1
 		}
 		return exit
 	}
-	spec := sh("/inner", "echo hello from inside")
+	if len(args) > 3 && args[3] == "unlink" {
+		name, err := os.Executable()
+		if err == nil {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	spec := sh(args[2], "echo hello from inside")
 	spec.Stdout, spec.Stderr = os.Stdout, os.Stderr
 	if err := sandbox.Run(context.Background(), spec); err != nil {
 		fmt.Println(err)

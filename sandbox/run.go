@@ -71,6 +71,7 @@ func (s *step) start(w *wire.Spec) error {
 	}
 	defer program.Close()
 	if err := s.stdio.open(s.spec, &pipes); err != nil {
+		s.stdio.abandon()
 		return setupError(wire.StageClone, err)
 	}
 	s.cmd = &exec.Cmd{

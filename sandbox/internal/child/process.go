@@ -82,6 +82,8 @@ func makeDirs(root sys.FD, unsafePath string) error {
 
 func (c *child) limits() error {
 	unix.Umask(0o022)
+	// Away from the keys of the user's login session. A kernel without keys, or a full quota, has none to guard.
+	_, _ = unix.KeyctlJoinSessionKeyring("cairn")
 	for _, l := range c.spec.Rlimits {
 		limit := unix.Rlimit{Cur: l.Soft, Max: l.Hard}
 		if err := unix.Prlimit(0, l.Resource, &limit, nil); err != nil {
