@@ -20,6 +20,14 @@ import (
 // tar is not what its digest says, so it must be read to the end. The caller closes it. The error is fs.ErrNotExist when there
 // is no blob (see ErrNeedsNamespace).
 func (l *Layer) OpenTar(ctx context.Context) (io.ReadCloser, error) {
+	r, err := l.openTar(ctx)
+	if err != nil {
+		return nil, err // not a nil *tarReader in an interface
+	}
+	return r, nil
+}
+
+func (l *Layer) openTar(ctx context.Context) (*tarReader, error) {
 	blobs := l.Blobs()
 	if len(blobs) == 0 {
 		return nil, l.noContent()
@@ -34,12 +42,13 @@ func (l *Layer) OpenTar(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, _, err := compress.NewReader(contextReader{ctx, blob})
-	if err != nil {
+	r := &tarReader{blob: contextReader{ctx, blob}, closer: blob, want: best.DiffID, hash: digest.SHA256.Hash()}
+	if r.plain, _, err = compress.NewReader(r.blob); err != nil {
+		err = r.blame(err)
 		blob.Close()
 		return nil, fmt.Errorf("decompress layer %s: %w", l.st.id, err)
 	}
-	return &tarReader{blob: blob, plain: plain, want: best.DiffID, hash: digest.SHA256.Hash()}, nil
+	return r, nil
 }
 
 // isRaw says whether a blob is an uncompressed tar.
@@ -49,16 +58,33 @@ func isRaw(b oci.Layer) bool {
 
 // tarReader reads a decompressed blob and compares its diffID, and the blob's digest, at the end.
 type tarReader struct {
-	blob, plain io.ReadCloser
-	want        digest.Digest
-	hash        hash.Hash
+	blob   io.Reader
+	closer io.Closer
+	plain  io.ReadCloser
+	want   digest.Digest
+	hash   hash.Hash
+}
+
+// blame returns err, which came up in making sense of the blob, or what is wrong with the blob itself, if it is: then it is
+// removed, too.
+func (r *tarReader) blame(err error) error {
+	if err == nil || isDamaged(err) {
+		return err
+	}
+	if _, deeper := io.Copy(io.Discard, r.blob); isDamaged(deeper) {
+		return deeper
+	}
+	return err
 }
 
 func (r *tarReader) Read(p []byte) (int, error) {
 	n, err := r.plain.Read(p)
 	r.hash.Write(p[:n])
+	if err == nil {
+		return n, nil
+	}
 	if !errors.Is(err, io.EOF) {
-		return n, err
+		return n, r.blame(err)
 	}
 	// What stands behind the compressed stream belongs to the blob's digest.
 	if _, err := io.Copy(io.Discard, r.blob); err != nil {
@@ -70,7 +96,7 @@ func (r *tarReader) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-func (r *tarReader) Close() error { return errors.Join(r.plain.Close(), r.blob.Close()) }
+func (r *tarReader) Close() error { return errors.Join(r.plain.Close(), r.closer.Close()) }
 
 // cheapSource is the content by entry, without decompressing anything; nil when only a compressed blob has it.
 func (l *Layer) cheapSource() (layer.Source, error) {
@@ -87,7 +113,7 @@ func (l *Layer) cheapSource() (layer.Source, error) {
 			if err != nil {
 				return nil, err
 			}
-			return layer.TarSource(f), nil
+			return l.inheriting(layer.TarSource(f)), nil
 		}
 	}
 	if len(blobs) == 0 {
@@ -125,7 +151,7 @@ func (l *Layer) Source(ctx context.Context) (layer.Source, error) {
 			return nil, fmt.Errorf("read layer %s: %w", l.st.id, err)
 		}
 	}
-	return layer.TarSource(l.st.tar), nil
+	return l.inheriting(layer.TarSource(l.st.tar)), nil
 }
 
 // spool decompresses the layer into a file without a name.
@@ -169,13 +195,16 @@ func (l *Layer) repack(ctx context.Context, w io.Writer, o compress.Options) (di
 // hashed returns ix with all digests, read from whatever is cheapest.
 func (l *Layer) hashed(ctx context.Context, ix *index.Index) (*index.Index, error) {
 	src, err := l.cheapSource()
+	if src == nil && err == nil && len(l.meta().Inherited) > 0 {
+		src, err = l.Source(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if src != nil {
 		return layer.Hash(ctx, ix, src)
 	}
-	tar, err := l.OpenTar(ctx)
+	tar, err := l.openTar(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +225,7 @@ func (l *Layer) hashed(ctx context.Context, ix *index.Index) (*index.Index, erro
 		_, err = io.Copy(io.Discard, tar)
 	}
 	if err != nil {
-		return nil, err
+		return nil, tar.blame(err)
 	}
 	return withDigests(ix, digests)
 }

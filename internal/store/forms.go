@@ -106,7 +106,7 @@ func (l *Layer) extract(ctx context.Context) error {
 
 // extractInto fills o.Dir from a blob, or by way of a tar in memory from the Source.
 func (l *Layer) extractInto(ctx context.Context, ix *index.Index, o layer.ReadOptions) error {
-	tar, err := l.OpenTar(ctx)
+	tar, err := l.openTar(ctx)
 	if errors.Is(err, fs.ErrNotExist) && l.attached() != nil {
 		return extractSource(ctx, ix, l.attached(), o)
 	}
@@ -114,8 +114,9 @@ func (l *Layer) extractInto(ctx context.Context, ix *index.Index, o layer.ReadOp
 		return err
 	}
 	defer tar.Close()
+	o.Inherited = l.inheriting(nil)
 	if err := layer.Extract(ctx, ix, tar, o.Dir, o); err != nil {
-		return err
+		return tar.blame(err)
 	}
 	_, err = io.Copy(io.Discard, tar) // the digests are compared at the end
 	return err

@@ -69,7 +69,7 @@ func (s *Store) known(ctx context.Context, desc Descriptor, o IngestOptions) (*L
 
 // ingest reads the blob.
 func (s *Store) ingest(ctx context.Context, desc Descriptor, r io.Reader, o IngestOptions) (*Layer, error) {
-	in := &ingestion{s: s, desc: desc, src: r}
+	in := &ingestion{s: s, desc: desc, src: r, want: o.DiffID}
 	if o.Extract && s.host.form != "" {
 		t, err := s.TempDir("pull")
 		if err != nil {
@@ -86,9 +86,6 @@ func (s *Store) ingest(ctx context.Context, desc Descriptor, r io.Reader, o Inge
 	}
 	if err := in.run(ctx); err != nil {
 		return nil, err
-	}
-	if o.DiffID != "" && o.DiffID != in.diffID {
-		return nil, fmt.Errorf("its tar has the digest %s and not %s", in.diffID, o.DiffID)
 	}
 	c := LayerContent{Index: in.index, DiffID: in.diffID, Blob: in.blob, Foreign: true}
 	if !in.index.Loose() {
@@ -110,6 +107,7 @@ type ingestion struct {
 	s    *Store
 	desc Descriptor
 	src  io.Reader
+	want digest.Digest // the diffID, if known
 	read layer.ReadOptions
 
 	index  *index.Index
@@ -205,6 +203,9 @@ func (in *ingestion) decompress(r io.Reader, next io.Writer) error {
 		return err
 	}
 	in.diffID = digest.NewDigest(digest.SHA256, h)
+	if in.want != "" && in.want != in.diffID {
+		return fmt.Errorf("its tar has the digest %s and not %s", in.diffID, in.want)
+	}
 	in.blob = Descriptor{MediaType: in.mediaType(algorithm), Digest: in.desc.Digest, Size: in.desc.Size}
 	_, err = io.Copy(io.Discard, r) // what stands behind the compressed stream belongs to the blob, too
 	return err
@@ -272,7 +273,12 @@ func (s *Store) inChain(ctx context.Context, raw *Layer, below []*Layer) (*Layer
 	if err != nil {
 		return nil, err
 	}
-	strict, err := tree.Normalise(loose, tree.New(indexes...))
+	under := tree.New(indexes...)
+	strict, err := tree.Normalise(loose, under)
+	if err != nil {
+		return nil, err
+	}
+	from, err := inheritance(loose, strict, below, under, under.Push(strict))
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +286,7 @@ func (s *Store) inChain(ctx context.Context, raw *Layer, below []*Layer) (*Layer
 	if len(blobs) == 0 {
 		return nil, raw.noContent()
 	}
-	return s.addLayer(ctx, id, layerMeta{ContentID: id, Chain: true}, LayerContent{
+	return s.addLayer(ctx, id, layerMeta{ContentID: id, Chain: true, Inherited: from}, LayerContent{
 		Index: strict, DiffID: m.DiffID, Blob: blobs[0].Descriptor, Foreign: true,
 	})
 }

@@ -49,6 +49,8 @@ type layerMeta struct {
 
 	Blobs []blobForm `json:",omitempty"`
 	Dirs  []dirForm  `json:",omitempty"`
+	// Inherited are the files whose content is not in the tar but in a layer below.
+	Inherited []inherited `json:",omitempty"`
 }
 
 // blobForm is one blob of a layer. Packing is compress.Options.String() of one that we packed.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,14 @@ func work(ctx context.Context, args []string) error {
 			return err
 		}
 		return s.Tag(ctx, r, desc)
+	case "ingest":
+		data, err := os.ReadFile(args[2])
+		if err != nil {
+			return err
+		}
+		desc := Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		_, err = s.IngestBlob(ctx, desc, bytes.NewReader(data), IngestOptions{Extract: true})
+		return err
 	case "full":
 		return fillDisk(ctx, s)
 	case "churn":
