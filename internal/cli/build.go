@@ -76,16 +76,17 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		}
 		return sh.enter(ctx, stdin)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = reportBuild(sh, result, o)
 	}
-	return reportBuild(sh, result, o)
+	sh.cleanInNamespace(ctx, st)
+	return err
 }
 
 // reportBuild writes the files and the line that were asked for.
 func reportBuild(sh *shell, result *build.Result, o BuildOptions) error {
 	id := resultID(result)
-	if o.IIDFile != "" {
+	if o.IIDFile != "" && id != "" {
 		if err := os.WriteFile(o.IIDFile, []byte(id), 0o666); err != nil {
 			return fmt.Errorf("write image id: %w", err)
 		}
@@ -95,14 +96,14 @@ func reportBuild(sh *shell, result *build.Result, o BuildOptions) error {
 			return fmt.Errorf("write metadata: %w", err)
 		}
 	}
-	if o.Quiet && !writesToStdout(o.Build.Output.Exports) {
+	if o.Quiet && id != "" && !writesToStdout(o.Build.Output.Exports) {
 		fmt.Fprintln(sh.stdout, id)
 	}
 	return nil
 }
 
 // resultID is what docker prints: the image id, which is the digest of the config, or of the index where there are several
-// images.
+// images. It is empty when only a file system was exported.
 func resultID(result *build.Result) digest.Digest {
 	if len(result.Images) == 1 {
 		return result.Images[0].ConfigDescriptor.Digest

@@ -108,7 +108,7 @@ func listImages(ctx context.Context, st *store.Store, keep func(listed) bool) ([
 		if c := created(b.image).Compare(created(a.image)); c != 0 {
 			return c
 		}
-		return strings.Compare(a.ref.String(), b.ref.String())
+		return strings.Compare(a.ref.Familiar(), b.ref.Familiar())
 	})
 	return rows, nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/build"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/compress"
-	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // prepareInput checks the context and opens what comes on standard input. The file it returns, if any, is standard input in
@@ -164,31 +162,3 @@ func countStdout(exports []build.Export) int {
 }
 
 func writesToStdout(exports []build.Export) bool { return countStdout(exports) > 0 }
-
-// enter runs this command line again as root of a user namespace and returns its status. stdin, when not nil, stands in for
-// standard input and is read from its start.
-func (sh *shell) enter(ctx context.Context, stdin *os.File) error {
-	if stdin == nil {
-		stdin = sh.stdin
-	} else if _, err := stdin.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("rewind standard input: %w", err)
-	}
-	sh.signals.leave()
-	// A signal must not end the other cairn's life from here: it gets the signal itself and ends in order.
-	status, err := sandbox.Enter(context.WithoutCancel(ctx), sandbox.EnterOptions{
-		Args:  sh.args[1:],
-		Stdin: stdin, Stdout: sh.stdout, Stderr: sh.stderr,
-		Notice: sh.notice,
-	})
-	if err != nil {
-		return err
-	}
-	return exit(status)
-}
-
-// notice prints a remark for the person who waits.
-func (sh *shell) notice(text string) {
-	if !sh.machine {
-		fmt.Fprintf(sh.stderr, "note: %s\n", text)
-	}
-}

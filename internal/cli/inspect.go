@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,12 +81,28 @@ func printInspected(sh *shell, found []inspected, format string) error {
 	if err != nil {
 		return err
 	}
+	t.Option("missingkey=default") // a field that says nothing is left out of the JSON
 	for _, f := range found {
-		if err := execute(sh.stdout, t, f); err != nil {
+		fields, err := asJSON(f)
+		if err != nil {
+			return err
+		}
+		if err := execute(sh.stdout, t, fields); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// asJSON turns v into what its JSON says, so that a template uses the names that the JSON shows.
+func asJSON(v any) (fields map[string]any, err error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return fields, d.Decode(&fields)
 }
 
 func inspectImage(st *store.Store, found storedImage) inspected {

@@ -100,10 +100,13 @@ func readArchiveFile(ctx context.Context, st *store.Store, path string) ([]oci.N
 	return archive.Read(ctx, f, st)
 }
 
-// adoptImage checks that an image is readable and gives it its names.
+// adoptImage reads an image's layers, so that what is broken is found now, and gives it its names.
 func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) error {
 	img, err := imageFor(ctx, st, n.Descriptor, oci.HostPlatform())
 	if err != nil {
+		return err
+	}
+	if err := indexLayers(ctx, st, img); err != nil {
 		return err
 	}
 	for _, ref := range n.References {
@@ -119,5 +122,26 @@ func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) er
 		return err
 	}
 	fmt.Fprintf(sh.stdout, "Loaded image ID: %s\n", img.ConfigDescriptor.Digest)
+	return nil
+}
+
+// indexLayers makes the store's layers of an image's blobs, which are in the store.
+func indexLayers(ctx context.Context, st *store.Store, img oci.Image) error {
+	var below []*store.Layer
+	defer func() {
+		for _, l := range below {
+			l.Release()
+		}
+	}()
+	for _, d := range img.Layers {
+		l, err := st.FindLayer(ctx, d.DiffID, below)
+		if errors.Is(err, fs.ErrNotExist) {
+			l, err = st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Below: below, DiffID: d.DiffID})
+		}
+		if err != nil {
+			return fmt.Errorf("read layer %s: %w", d.Digest, err)
+		}
+		below = append(below, l)
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +15,8 @@ import (
 type RmiOptions struct {
 	// Force removes an image by its id though several names point at it, and makes a missing image no error.
 	Force bool
+	// All removes every image, and with them all that builds have left.
+	All bool
 	// NoPrune leaves the blobs and layers that nothing needs any more.
 	NoPrune bool
 }
@@ -22,11 +25,17 @@ func newRmiCommand(sh *shell) *cli.Command {
 	var o RmiOptions
 	return newCommand(cli.Command{
 		Name: "rmi", ArgsUsage: "IMAGE...", Usage: "Remove images, or names of images",
+		Description: "With its last name an image goes, and what nothing else needs of it. Results of steps that a build used in the last\n" +
+			"seven days are kept; --all removes them too.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "Remove all names of an image given by its id; a missing image is no error", Destination: &o.Force},
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "Remove all images, and all results of builds", Destination: &o.All},
 			&cli.BoolFlag{Name: "no-prune", Usage: "Keep the blobs and layers that nothing needs any more", Destination: &o.NoPrune},
 		},
-	}, 1, -1, func(cc *cli.Context) error {
+	}, 0, -1, func(cc *cli.Context) error {
+		if o.All == (cc.NArg() > 0) {
+			return &usageError{Command: "rmi", Msg: "either images or --all must be given"}
+		}
 		return sh.withStore(cc.Context, func(st *store.Store) error { return runRmi(cc.Context, sh, st, cc.Args().Slice(), o) })
 	})
 }
@@ -42,12 +51,43 @@ func runRmi(ctx context.Context, sh *shell, st *store.Store, names []string, o R
 			errs = append(errs, err)
 		}
 	}
-	if removed && !o.NoPrune {
-		if _, err := st.Collect(ctx, store.CollectOptions{}); err != nil {
-			errs = append(errs, fmt.Errorf("remove what is not needed any more: %w", err))
+	if o.All {
+		var err error
+		if removed, err = true, removeAllImages(ctx, sh, st); err != nil {
+			errs = append(errs, err)
 		}
 	}
+	if removed && !o.NoPrune {
+		collect := store.CollectOptions{KeepSteps: keepSteps}
+		if o.All {
+			collect.KeepSteps = 0
+		}
+		if _, err := st.Collect(ctx, collect); err != nil {
+			errs = append(errs, fmt.Errorf("remove what is not needed any more: %w", err))
+		}
+		sh.cleanInNamespace(ctx, st)
+	}
 	return errors.Join(errs...)
+}
+
+// keepSteps is how long a step's result is kept that no image needs.
+const keepSteps = 7 * 24 * time.Hour
+
+func removeAllImages(ctx context.Context, sh *shell, st *store.Store) error {
+	images, err := st.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range images {
+		if err := st.RemoveImage(ctx, n.Descriptor.Digest); err != nil {
+			return err
+		}
+		for _, ref := range n.References {
+			fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
+		}
+		fmt.Fprintf(sh.stdout, "Deleted: %s\n", n.Descriptor.Digest)
+	}
+	return nil
 }
 
 func removeImage(ctx context.Context, sh *shell, st *store.Store, name string, force bool) (bool, error) {

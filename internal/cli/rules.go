@@ -189,7 +189,7 @@ func dockerfileRule(err error) (verdict, bool) {
 func diskRule(err error) (verdict, bool) {
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return verdict{exitMachine, "the disk is full: remove images with cairn rmi, or use another disk with --root or CAIRN_ROOT"}, true
+		return verdict{exitMachine, "the disk is full: remove images with cairn rmi (or everything with cairn rmi --all), or use another disk with --root or CAIRN_ROOT"}, true
 	case errors.Is(err, syscall.EDQUOT):
 		return verdict{exitMachine, "your disk quota is used up: use another disk with --root or CAIRN_ROOT"}, true
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

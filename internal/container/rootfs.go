@@ -3,6 +3,7 @@ package container
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -32,27 +33,21 @@ type imageLayers struct {
 // openLayers brings the image's layers into directory form. The result must be released even when there is an error.
 func openLayers(ctx context.Context, st *store.Store, img oci.Image) (*imageLayers, error) {
 	l := &imageLayers{}
-	for _, d := range img.Layers {
-		layer, err := openLayer(ctx, st, d)
-		if err != nil {
-			return l, err
-		}
-		l.layers = append(l.layers, layer)
-	}
-	normal, err := st.Normalise(ctx, l.layers)
-	if err != nil {
-		return l, err
-	}
-	l.layers = normal
 	var indexes []*index.Index
-	for i, layer := range l.layers {
-		dir, err := layer.EnsureDir(ctx, l.layers[:i])
+	for _, d := range img.Layers {
+		layer, err := openLayer(ctx, st, d, l.layers)
 		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", img.Layers[i].DiffID, err)
+			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
+		}
+		below := l.layers
+		l.layers = append(l.layers, layer)
+		dir, err := layer.EnsureDir(ctx, below)
+		if err != nil {
+			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
 		}
 		ix, err := layer.Index()
 		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", img.Layers[i].DiffID, err)
+			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
 		}
 		l.dirs = append(l.dirs, dir)
 		indexes = append(indexes, ix)
@@ -61,17 +56,13 @@ func openLayers(ctx context.Context, st *store.Store, img oci.Image) (*imageLaye
 	return l, nil
 }
 
-// openLayer finds a layer, or makes it of its blob.
-func openLayer(ctx context.Context, st *store.Store, d oci.Layer) (*store.Layer, error) {
-	if have, ok := st.LayerByDiffID(d.DiffID); ok {
-		return have, nil
+// openLayer finds a layer, or makes it of the blob that is in the store.
+func openLayer(ctx context.Context, st *store.Store, d oci.Layer, below []*store.Layer) (*store.Layer, error) {
+	have, err := st.FindLayer(ctx, d.DiffID, below)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return have, err
 	}
-	r, err := st.OpenBlob(ctx, d.Descriptor)
-	if err != nil {
-		return nil, fmt.Errorf("open layer %s: %w", d.Digest, err)
-	}
-	defer r.Close()
-	return st.IngestBlob(ctx, d.Descriptor, r, store.IngestOptions{Extract: true, DiffID: d.DiffID})
+	return st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Extract: true, Below: below, DiffID: d.DiffID})
 }
 
 func (l *imageLayers) release() {
@@ -84,10 +75,7 @@ func (l *imageLayers) release() {
 
 // points collects mount points, and what must be there besides, that the image lacks. They become a layer of their own
 // between the image and upper/, their parents as in the image: what the container changed stays apart from them.
-type points struct {
-	below *tree.Tree
-	added *tree.Builder
-}
+type points struct{ added *tree.Builder }
 
 // need sees to it that p exists in the root, as a directory or a file, and returns its path once links are followed.
 func (p *points) need(target string, dir bool) (string, error) {
@@ -131,7 +119,10 @@ func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Pr
 	if err := c.setHostname(&spec); err != nil {
 		return spec, err
 	}
-	p := &points{below: l.tree, added: tree.NewBuilder(l.tree)}
+	if !slices.ContainsFunc(process.Env, func(kv string) bool { return strings.HasPrefix(kv, "HOSTNAME=") }) {
+		spec.Process.Env = append(slices.Clone(process.Env), "HOSTNAME="+spec.Hostname)
+	}
+	p := &points{added: tree.NewBuilder(l.tree)}
 	for _, dir := range []string{"/proc", "/sys", "/dev", process.Dir} {
 		if dir == "/" {
 			continue
@@ -164,7 +155,7 @@ func (c *container) setHostname(spec *sandbox.Spec) error {
 
 // stack writes the layer of the mount points and an empty upper directory.
 func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount.Mount, error) {
-	mode := sandbox.CurrentIDs().OwnersMode()
+	mode := ownersMode()
 	ix, err := p.added.Index()
 	if err != nil {
 		return mount.Mount{}, err
@@ -185,6 +176,14 @@ func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount
 	slices.Reverse(lower)
 	s := overlay.Stack{Lower: append([]string{c.path("points")}, lower...), Upper: c.path("upper"), Work: c.path("work")}
 	return s.Mount(), nil
+}
+
+// ownersMode is how directories hold owners under this process's id map.
+func ownersMode() owners.Mode {
+	if sandbox.CurrentIDs().Mode == sandbox.MapOne {
+		return owners.Record
+	}
+	return owners.Chown
 }
 
 // copyRootAttributes gives upper, which stands for the root directory, what the image says of it.
