@@ -84,16 +84,18 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 	if op, ok := s.op.(*imageOp); ok {
 		return op.state(ctx, w)
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	// No context of this group's own: a step that others wait for, too, must not be cancelled because one that needs it failed.
+	// The failure of any step ends the whole build through the context of build.
+	var g errgroup.Group
 	g.Go(func() (err error) {
-		w.below, err = e.result(gctx, s.Parent)
+		w.below, err = e.result(ctx, s.Parent)
 		return err
 	})
 	sources := s.op.sources()
 	w.from = make([]*state, len(sources))
 	for i, src := range sources {
 		g.Go(func() (err error) {
-			w.from[i], err = e.result(gctx, src)
+			w.from[i], err = e.result(ctx, src)
 			return err
 		})
 	}
