@@ -110,12 +110,18 @@ func (sh *shell) report(ctx context.Context, err error) int {
 // lines, then the error and the hint.
 func (sh *shell) printError(err error, v verdict) {
 	if sh.machine {
+		var command *build.CommandError
+		var code int
+		if errors.As(err, &command) {
+			code = command.Code
+		}
 		line, _ := json.Marshal(struct {
-			Event  string `json:"event"`
-			Error  string `json:"error"`
-			Hint   string `json:"hint,omitempty"`
-			Status int    `json:"status"`
-		}{"error", err.Error(), v.Hint, v.Status})
+			Event    string `json:"event"`
+			Error    string `json:"error"`
+			Hint     string `json:"hint,omitempty"`
+			Status   int    `json:"status"`
+			ExitCode int    `json:"exitCode,omitempty"` // of the RUN that failed
+		}{"error", err.Error(), v.Hint, v.Status, code})
 		fmt.Fprintf(sh.stderr, "%s\n", line)
 		return
 	}

@@ -133,6 +133,8 @@ func TestReport(t *testing.T) {
 
 	_, text = reported(t, ctx, true, &hintedError{Err: errors.New("a \"b\""), Hint: "c"})
 	assert.Equal(t, text, `{"event":"error","error":"a \"b\"","hint":"c","status":1}`+"\n")
+	_, text = reported(t, ctx, true, &build.CommandError{Args: []string{"x"}, Code: 7, Err: &sandbox.ExitError{Code: 7}})
+	assert.Assert(t, strings.Contains(text, `"status":1,"exitCode":7}`), text)
 }
 
 func TestFailedStepIsShown(t *testing.T) {
@@ -149,7 +151,6 @@ func TestFailedStepIsShown(t *testing.T) {
 one
 two
 ------
-Dockerfile:2
 --------------------
    1 |     FROM x
    2 | >>> RUN false

@@ -136,7 +136,7 @@ func indexLayers(ctx context.Context, st *store.Store, img oci.Image) error {
 	for _, d := range img.Layers {
 		l, err := st.FindLayer(ctx, d.DiffID, below)
 		if errors.Is(err, fs.ErrNotExist) {
-			l, err = st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Below: below, DiffID: d.DiffID})
+			l, err = st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Below: store.On(below...), DiffID: d.DiffID})
 		}
 		if err != nil {
 			return fmt.Errorf("read layer %s: %w", d.Digest, err)

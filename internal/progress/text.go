@@ -109,9 +109,6 @@ func PrintFailure(w io.Writer, e *build.StepError) {
 		fmt.Fprintln(w, "------")
 	}
 	if e.Excerpt != "" {
-		if e.File != "" {
-			fmt.Fprintf(w, "%s:%d\n", e.File, e.Range.Start)
-		}
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(e.Excerpt, "\n"))
 	}
 }
