@@ -55,13 +55,11 @@ func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
 	// The child is killed when the thread that started it ends: so this goroutine keeps its thread until it has waited.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for i, m := range maps {
-		if why != nil && o.Notice != nil {
-			o.Notice(fmt.Sprintf("%v; going on with one id", why))
-		}
-		exit, err = enter(ctx, o, m)
+	for _, m := range maps {
+		e := entry{EnterOptions: &o, ids: m, why: why}
+		exit, err = e.enter(ctx)
 		var failed *SetupError
-		if i+1 == len(maps) || !errors.As(err, &failed) || failed.Stage == StageUserns {
+		if !errors.As(err, &failed) {
 			break
 		}
 		why = err
@@ -69,17 +67,24 @@ func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
 	return exit, err
 }
 
-// enter tries one id map, without a pid namespace where the kernel would not let that have its /proc.
-func enter(ctx context.Context, o EnterOptions, m idMap) (int, error) {
-	exit, err := enterWith(ctx, o, m, true)
+// entry is one attempt.
+type entry struct {
+	*EnterOptions
+	ids idMap
+	why error // for a notice that ids is not the best
+}
+
+// enter goes without a pid namespace where the kernel would not let that have its /proc.
+func (e *entry) enter(ctx context.Context) (int, error) {
+	exit, err := e.enterWith(ctx, true)
 	var failed *SetupError
 	if errors.As(err, &failed) && failed.Stage == wire.StageOwnProc {
-		return enterWith(ctx, o, m, false)
+		return e.enterWith(ctx, false)
 	}
 	return exit, err
 }
 
-func enterWith(ctx context.Context, o EnterOptions, m idMap, ownPIDs bool) (int, error) {
+func (e *entry) enterWith(ctx context.Context, ownPIDs bool) (int, error) {
 	var p pipes
 	defer p.closeChildEnds()
 	goR, goW := p.toChild()
@@ -89,48 +94,64 @@ func enterWith(ctx context.Context, o EnterOptions, m idMap, ownPIDs bool) (int,
 	}
 	defer goW.Close()
 	defer reportR.Close()
-	flags := uintptr(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS)
-	if ownPIDs {
-		flags |= syscall.CLONE_NEWPID
-	}
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{wire.ArgMaps}, o.Args[min(1, len(o.Args)):]...), Env: o.Env,
-		ExtraFiles:  append([]*os.File{goR, reportW}, o.ExtraFiles...),
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
-	}
-	if o.Stdin != nil { // a nil file in the interface would be a closed descriptor
-		cmd.Stdin = o.Stdin
-	}
-	if o.Stdout != nil {
-		cmd.Stdout = o.Stdout
-	}
-	if o.Stderr != nil {
-		cmd.Stderr = o.Stderr
-	}
+	cmd := e.command(goR, reportW, ownPIDs)
 	if err := cmd.Start(); err != nil {
 		return 0, setupError(wire.StageUserns, err)
 	}
 	p.closeChildEnds()
-	if err := m.write(cmd.Process.Pid); err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return 0, err
+	if e.ids.tools {
+		if err := e.ids.runTools(cmd.Process.Pid); err != nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			return 0, err
+		}
+		_, _ = goW.Write([]byte{'g'}) // EPIPE: the child is gone, and its reports say so, here and below
 	}
-	defer keepTerminal(o.Stdin)()
-	return await(ctx, cmd, goW, reportR, wire.Go{Extra: len(o.ExtraFiles), OwnPIDs: ownPIDs})
+	_ = json.NewEncoder(goW).Encode(wire.Go{Extra: len(e.ExtraFiles), OwnPIDs: ownPIDs})
+	defer keepTerminal(e.Stdin)()
+	return e.await(ctx, cmd, reportR)
 }
 
-// await gives the go sign and mirrors the child.
-func await(ctx context.Context, cmd *exec.Cmd, goW, reportR *os.File, sign wire.Go) (int, error) {
+// command starts the first stage when the map comes from tools, after execve. Without them the map is there before, and the
+// second stage keeps the capabilities that it is born with: under no_new_privs there is no other way to them.
+func (e *entry) command(goR, reportW *os.File, ownPIDs bool) *exec.Cmd {
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if ownPIDs {
+		attr.Cloneflags |= syscall.CLONE_NEWPID
+	}
+	name := wire.ArgMaps
+	if !e.ids.tools {
+		name = wire.ArgUserns
+		e.ids.fill(attr)
+	}
+	cmd := &exec.Cmd{
+		Path: self, Args: append([]string{name}, e.Args[min(1, len(e.Args)):]...), Env: e.Env,
+		ExtraFiles: append([]*os.File{goR, reportW}, e.ExtraFiles...), SysProcAttr: attr,
+	}
+	if e.Stdin != nil { // a nil file in the interface would be a closed descriptor
+		cmd.Stdin = e.Stdin
+	}
+	if e.Stdout != nil {
+		cmd.Stdout = e.Stdout
+	}
+	if e.Stderr != nil {
+		cmd.Stderr = e.Stderr
+	}
+	return cmd
+}
+
+// await mirrors the child.
+func (e *entry) await(ctx context.Context, cmd *exec.Cmd, reportR *os.File) (int, error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH)
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	go mirrorSignals(ctx, cmd.Process, signals, done)
 
-	_, _ = goW.Write([]byte{'g'}) // EPIPE: the child is gone, and Outcome says so
-	_ = json.NewEncoder(goW).Encode(sign)
 	ready, failed := wire.Outcome(reportR)
+	if ready && failed == nil && e.why != nil && e.Notice != nil {
+		e.Notice(fmt.Sprintf("%v; going on with one id", e.why))
+	}
 	_ = cmd.Wait() // the state tells all
 	close(done)
 

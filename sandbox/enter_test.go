@@ -268,6 +268,16 @@ func TestNoUserNamespaces(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENOSPC)
 }
 
+// Where no program can gain privileges, newuidmap can't either: the user's own id is left.
+func TestNoNewPrivs(t *testing.T) {
+	root := t.TempDir()
+	assert.NilError(t, os.Chmod(root, 0o755))
+	makeRoot(t, root)
+	out, err := exec.Command("/proc/self/exe", "no-new-privs", "nested", root).CombinedOutput()
+	assert.NilError(t, err, "%s", out)
+	assert.Equal(t, string(out), "hello from inside\n")
+}
+
 // A program that was replaced or removed while it runs still starts steps.
 func TestProgramRemoved(t *testing.T) {
 	dir := t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sync/errgroup"
@@ -164,31 +165,25 @@ func subRanges(file string, own int) ([]idRange, error) {
 	return ranges, nil
 }
 
-// write gives the user namespace of process pid its map.
-func (m idMap) write(pid int) error {
-	if m.tools {
-		var g errgroup.Group // each tool takes milliseconds
-		g.Go(func() error { return runMapTool(wire.StageNewuid, "newuidmap", pid, m.uids) })
-		g.Go(func() error { return runMapTool(wire.StageNewgid, "newgidmap", pid, m.gids) })
-		return g.Wait()
-	}
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	if single(m.gids) {
-		// An unprivileged user may map its group only after giving up setgroups, which could take rights away from it.
-		if err := os.WriteFile(dir+"setgroups", []byte("deny"), 0); err != nil {
-			return setupError(wire.StageMaps, err)
-		}
-	}
-	for file, ranges := range map[string][]idRange{"uid_map": m.uids, "gid_map": m.gids} {
-		var b strings.Builder
+// runTools gives the user namespace of process pid its map.
+func (m idMap) runTools(pid int) error {
+	var g errgroup.Group // each tool takes milliseconds
+	g.Go(func() error { return runMapTool(wire.StageNewuid, "newuidmap", pid, m.uids) })
+	g.Go(func() error { return runMapTool(wire.StageNewgid, "newgidmap", pid, m.gids) })
+	return g.Wait()
+}
+
+// fill has os/exec write the map. An unprivileged user may map its group only after giving up setgroups, which could take
+// rights away from it.
+func (m idMap) fill(attr *syscall.SysProcAttr) {
+	convert := func(ranges []idRange) (maps []syscall.SysProcIDMap) {
 		for _, r := range ranges {
-			fmt.Fprintln(&b, r)
+			maps = append(maps, syscall.SysProcIDMap{ContainerID: int(r.inside), HostID: int(r.outside), Size: int(r.count)})
 		}
-		if err := os.WriteFile(dir+file, []byte(b.String()), 0); err != nil {
-			return setupError(wire.StageMaps, err)
-		}
+		return maps
 	}
-	return nil
+	attr.UidMappings, attr.GidMappings = convert(m.uids), convert(m.gids)
+	attr.GidMappingsEnableSetgroups = !single(m.gids) && !setgroupsDenied()
 }
 
 func runMapTool(stage, tool string, pid int, ranges []idRange) error {

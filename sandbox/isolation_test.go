@@ -54,7 +54,7 @@ func TestNetworkNone(t *testing.T) {
 		return
 	}
 	spec := sh(newRoot(t), "ip -o link | grep -v 'lo:' ; ip addr show lo | grep -E 'UP|127.0.0.1/8' | wc -l; "+
-		"nc -l -p 1234 127.0.0.1 < /dev/null & sleep 0.1; echo ping | nc 127.0.0.1 1234; ls /sys/class/net")
+		"nc -l -p 1234 127.0.0.1 < /dev/null & until grep -q :04D2 /proc/net/tcp; do sleep 0.01; done; echo ping | nc 127.0.0.1 1234; wait; ls /sys/class/net")
 	spec.Network = sandbox.NetworkNone
 	out := mustOutput(t, spec)
 	assert.Assert(t, strings.HasPrefix(out, "2\nping"), out)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,14 @@ import (
 // busybox can't, and "sleeper", a whole `cairn run` to be killed.
 func TestMain(m *testing.M) {
 	sandbox.RunIfChild()
+	if len(os.Args) > 1 && os.Args[1] == "no-new-privs" {
+		runtime.LockOSThread()
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = syscall.Exec("/proc/self/exe", append(os.Args[:1:1], os.Args[2:]...), os.Environ())
+		}
+		panic(err)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "nested" {
 		os.Exit(nested(os.Args))
 	}

@@ -3,9 +3,10 @@
 // cairn starts cairn-userns, which has two descriptors before its caller's own:
 //
 //	cairn                                      cairn-userns
-//	  writes the id maps
-//	  Go (one byte, then JSON, fd 3)  ------>  first stage, without capabilities: reads the byte, executes itself again
-//	                                           second stage, root of the namespace: reads the rest, makes mounts private
+//	  runs newuidmap, newgidmap                first stage (cairn-maps), without capabilities: waits
+//	  one byte (fd 3)                 ------>  executes itself again
+//	  or writes the id maps itself: then there is no first stage
+//	  Go (JSON, fd 3)                 ------>  second stage, root of the namespace: makes mounts private
 //	                                  <------  Report{Ready} or Report{Failed} on fd 4, then closes both
 //
 // cairn-userns starts one cairn-step for each command:
