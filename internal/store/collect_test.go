@@ -196,3 +196,20 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 	assert.Assert(t, !report.Problems[0].Repaired)
 	assert.Equal(t, report.Problems[0].What, "image me/x:latest")
 }
+
+func TestLayerThatWasLookedUpStays(t *testing.T) {
+	s := newStore(t)
+	s.host.form = "test"
+	id := layerWithDir(t, s.Root(), "a")
+	_, ok := s.LookupStep(digest.FromString("a"))
+	assert.Assert(t, ok)
+	collector := openStore(t, s.Root())
+	report, err := collector.Collect(t.Context(), CollectOptions{})
+	assert.NilError(t, err)
+	assert.Equal(t, report.Busy, 1)
+	assert.Assert(t, hasLayer(s, id))
+	assert.NilError(t, s.Close())
+	_, err = collector.Collect(t.Context(), CollectOptions{})
+	assert.NilError(t, err)
+	assert.Assert(t, !hasLayer(s, id))
+}

@@ -45,7 +45,7 @@ func (l *Layer) EnsureDir(ctx context.Context, below []*Layer) (string, error) {
 		return dir, nil
 	}
 	if l.meta().Loose {
-		n, err := l.s.inChain(ctx, l, below)
+		n, err := l.s.inChain(ctx, l, On(below...))
 		if err != nil {
 			return "", err
 		}

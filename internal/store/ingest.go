@@ -26,10 +26,25 @@ import (
 type IngestOptions struct {
 	// Extract makes the directory, too. Where this process cannot, it is left for EnsureDir.
 	Extract bool
-	// Below are the layers below, base first; they are used only when the tar cannot be understood without them.
-	Below []*Layer
+	// Below gives the layers below; it is called only when the tar cannot be understood without them. nil stands for none.
+	Below Below
 	// DiffID, if not empty, is the digest that the uncompressed tar must have.
 	DiffID digest.Digest
+}
+
+// Below gives the layers that a layer stands on, base first. It may wait for them.
+type Below func(ctx context.Context) ([]*Layer, error)
+
+// On is a Below of layers that are there.
+func On(layers ...*Layer) Below {
+	return func(context.Context) ([]*Layer, error) { return layers, nil }
+}
+
+func (b Below) layers(ctx context.Context) ([]*Layer, error) {
+	if b == nil {
+		return nil, nil
+	}
+	return b(ctx)
 }
 
 // IngestBlob stores a layer blob that others made: in one pass over r the blob is written, verified against desc,
@@ -228,6 +243,10 @@ func (in *ingestion) parse(ctx context.Context, r io.Reader) error {
 // FindLayer finds the layer whose uncompressed tar has this digest, standing on the layers below, base first. Those matter only
 // if the tar cannot be understood without them. The error is fs.ErrNotExist when it is not there. The caller releases it.
 func (s *Store) FindLayer(ctx context.Context, diffID digest.Digest, below []*Layer) (*Layer, error) {
+	return s.findLayer(ctx, diffID, On(below...))
+}
+
+func (s *Store) findLayer(ctx context.Context, diffID digest.Digest, below Below) (*Layer, error) {
 	l, ok := s.layerByName(diffID, func(m layerMeta) bool { return m.DiffID == diffID })
 	if !ok {
 		return nil, fmt.Errorf("find layer %s: %w", diffID, os.ErrNotExist)
@@ -249,7 +268,11 @@ func chainID(diffID digest.Digest, below []string) digest.Digest {
 }
 
 // inChain returns the strict layer that a loose one is on the layers below.
-func (s *Store) inChain(ctx context.Context, raw *Layer, below []*Layer) (*Layer, error) {
+func (s *Store) inChain(ctx context.Context, raw *Layer, on Below) (*Layer, error) {
+	below, err := on.layers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ids := make([]string, len(below))
 	for i, b := range below {
 		ids[i] = b.ID()

@@ -227,7 +227,7 @@ func TestLayerThatDependsOnThoseBelow(t *testing.T) {
 	// Implied parents, one of them a link below, and a hard link to a file below.
 	plain := tarOf(t, "bin/new: N", "opt/x/y: Y", "usr/bin/again => usr/bin/tool")
 	for _, extract := range []bool{false, true} {
-		top := ingest(t, s, gzipped(t, plain), IngestOptions{Extract: extract, Below: []*Layer{base}})
+		top := ingest(t, s, gzipped(t, plain), IngestOptions{Extract: extract, Below: On(base)})
 		assert.Equal(t, top.DiffID(), digest.FromBytes(plain))
 		assert.Assert(t, top.ID() != top.DiffID().Encoded())
 		ix, err := top.Index()
@@ -447,14 +447,13 @@ func TestOutsideTheNamespaceDirectoriesAreNotForUse(t *testing.T) {
 	assert.NilError(t, err)
 	_, ok = another.LookupStep(key)
 	assert.Assert(t, ok)
-	dir, err := func() (string, error) {
-		a, err := another.Layer(l.ID())
-		if err != nil {
-			return "", err
-		}
-		defer a.Release()
-		return a.EnsureDir(ctx, nil)
-	}()
+	if os.Geteuid() != 0 {
+		return // nobody else can give files to the ids of another map
+	}
+	a, err := another.Layer(l.ID())
+	assert.NilError(t, err)
+	defer a.Release()
+	dir, err := a.EnsureDir(ctx, nil)
 	assert.NilError(t, err)
 	mine, ok := l.Dir(inner.Form())
 	assert.Assert(t, ok, "the directory of one id map was lost to that of another")
@@ -490,7 +489,7 @@ func TestCollectKeepsTheLayersOfImages(t *testing.T) {
 	s := dirStore(t, root)
 	ctx := t.Context()
 	base := ingest(t, s, gzipped(t, tarOf(t, "usr/", "usr/bin/", "bin -> usr/bin")), IngestOptions{})
-	top := ingest(t, s, gzipped(t, tarOf(t, "bin/new: N")), IngestOptions{Below: []*Layer{base}})
+	top := ingest(t, s, gzipped(t, tarOf(t, "bin/new: N")), IngestOptions{Below: On(base)})
 	spare := ingest(t, s, gzipped(t, tarOf(t, "spare: S")), IngestOptions{})
 	img := oci.Image{Layers: []oci.Layer{base.Blobs()[0], top.Blobs()[0]}}
 	img.Config.Platform = oci.HostPlatform()

@@ -45,6 +45,9 @@ func work(ctx context.Context, args []string) error {
 		desc := Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
 		_, err = s.IngestBlob(ctx, desc, bytes.NewReader(data), IngestOptions{Extract: true})
 		return err
+	case "garbage":
+		_, err := fmt.Println(s.NeedsNamespaceToClean())
+		return err
 	case "full":
 		return fillDisk(ctx, s)
 	case "churn":
