@@ -55,8 +55,9 @@ func (e tarEntry) xattr(name, value string) tarEntry {
 
 // imageConfig is the part of an image's config that fixtures set.
 type imageConfig struct {
-	Cmd []string `json:"Cmd,omitempty"`
-	Env []string `json:"Env,omitempty"`
+	Cmd       []string `json:"Cmd,omitempty"`
+	Env       []string `json:"Env,omitempty"`
+	NoHistory bool     `json:"-"` // the history is optional, and some programs write none
 }
 
 // writeLayout makes an OCI layout with one image of gzip layers.
@@ -113,10 +114,18 @@ func writeLayoutOf(layout, name string, cfg imageConfig, tars ...string) error {
 	if cfg.Env == nil {
 		cfg.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	}
-	config, err := addJSON(layout, "application/vnd.oci.image.config.v1+json", map[string]any{
-		"architecture": hostArch(), "os": "linux", "config": cfg,
+	text := map[string]any{
+		"architecture": hostArch(), "os": "linux", "config": cfg, "created": epoch.UTC(),
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
-	})
+	}
+	if !cfg.NoHistory {
+		var history []map[string]any
+		for i := range tars {
+			history = append(history, map[string]any{"created": epoch.UTC(), "created_by": fmt.Sprintf("layer %d of %s", i, name)})
+		}
+		text["history"] = history
+	}
+	config, err := addJSON(layout, "application/vnd.oci.image.config.v1+json", text)
 	if err != nil {
 		return err
 	}
