@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/cairnbuild/cairn/oci/layout"
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
+	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -90,43 +90,29 @@ func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descript
 	return &imageMeta{ref: name, reference: ref, image: img, source: src, config: img.Config, remote: src != oci.BlobSource(b.store)}, nil
 }
 
-// ingest brings all layers of an image into the store, each read once.
+// ingest brings all layers of an image into the store.
 func (b *bases) ingest(ctx context.Context, m *imageMeta, extract bool) ([]*store.Layer, error) {
 	v := b.events.start(m.title)
-	layers := make([]*store.Layer, 0, len(m.image.Layers))
-	for _, l := range m.image.Layers {
-		sl, err := b.ingestLayer(ctx, m, l, layers, extract, v)
-		if err != nil {
-			v.finish(false, err)
-			return nil, err
-		}
-		layers = append(layers, sl)
-	}
-	var err error
-	if m.remote {
+	layers, err := b.store.IngestImage(ctx, m.image, m.source, store.IngestImageOptions{Extract: extract && sandbox.InNamespace(), OnRead: v.reads()})
+	if err == nil && m.remote {
 		err = b.keep(ctx, m)
 	}
 	v.finish(false, err)
 	return layers, err
 }
 
-func (b *bases) ingestLayer(ctx context.Context, m *imageMeta, l oci.Layer, below []*store.Layer, extract bool, v *vertex) (*store.Layer, error) {
-	o := store.IngestOptions{Extract: extract && sandbox.InNamespace(), DiffID: l.DiffID, Below: below}
-	if !m.remote && b.store.HasBlob(l.Digest) {
-		return b.store.IngestBlob(ctx, l.Descriptor, nil, o)
+// reads shows how far the layers of an image have come, a few times a second.
+func (v *vertex) reads() func(l oci.Layer, n int64, done bool) {
+	var mu sync.Mutex
+	last := map[digest.Digest]time.Time{}
+	return func(l oci.Layer, n int64, done bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); done || now.Sub(last[l.Digest]) > 300*time.Millisecond {
+			last[l.Digest] = now
+			v.status(string(l.Digest), n, l.Size, done)
+		}
 	}
-	r, err := m.source.OpenBlob(ctx, l.Descriptor)
-	if err != nil {
-		return nil, fmt.Errorf("fetch layer %s: %w", l.Digest, err)
-	}
-	defer r.Close()
-	counted := &countingReader{r: r, v: v, name: string(l.Digest), total: l.Size}
-	defer counted.done()
-	sl, err := b.store.IngestBlob(ctx, l.Descriptor, counted, o)
-	if err != nil {
-		return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
-	}
-	return sl, nil
 }
 
 // keep stores manifest and config of a pulled image and tags it, so that the next build finds it without the network.
@@ -245,25 +231,3 @@ func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platfo
 	}
 	return m, err
 }
-
-// countingReader reports how much of a blob has come.
-type countingReader struct {
-	r     io.Reader
-	v     *vertex
-	name  string
-	n     int64
-	total int64
-	last  time.Time
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	if now := time.Now(); now.Sub(c.last) > 500*time.Millisecond {
-		c.last = now
-		c.v.status(c.name, c.n, c.total, false)
-	}
-	return n, err
-}
-
-func (c *countingReader) done() { c.v.status(c.name, c.n, c.total, true) }

@@ -178,20 +178,26 @@ func (e *engine) build(ctx context.Context) (*builtImage, error) {
 		_ = e.packing.Wait()
 		return nil, err
 	}
-	if packErr := e.packing.Wait(); err == nil {
-		err = packErr
-	}
 	if err != nil {
+		_ = e.packing.Wait()
 		return nil, err
-	}
-	if err := e.store.Sync(ctx); err != nil {
-		return nil, fmt.Errorf("sync the store: %w", err)
 	}
 	final, err := e.result(ctx, e.plan.Target.Final)
 	if err != nil {
 		return nil, err
 	}
 	return e.image(ctx, final)
+}
+
+// settle waits for the layers that are still being hashed and packed, and makes them durable.
+func (e *engine) settle(ctx context.Context) error {
+	if err := e.packing.Wait(); err != nil {
+		return err
+	}
+	if err := e.store.Sync(ctx); err != nil {
+		return fmt.Errorf("sync the store: %w", err)
+	}
+	return nil
 }
 
 // lintWarnings are what the linter says of the whole file.

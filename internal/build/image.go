@@ -23,11 +23,15 @@ type builtImage struct {
 func (e *engine) image(ctx context.Context, final *state) (*builtImage, error) {
 	b := &builtImage{final: final, plan: e.plan, e: e}
 	if !e.opts.keepsImage() {
-		return b, nil
+		return b, e.settle(ctx)
 	}
 	img := oci.Image{Config: cloneConfig(e.plan.Target.Config), Annotations: e.opts.Output.Annotations}
 	img.Config.RootFS = ispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
 	v := e.events.start("exporting layers")
+	if err := e.settle(ctx); err != nil {
+		v.finish(false, err)
+		return nil, err
+	}
 	for _, r := range final.layers {
 		l, err := r.stored(ctx)
 		if err == nil {

@@ -102,8 +102,8 @@ func setRootAttributes(dir string, t *tree.Tree, mode owners.Mode) error {
 	if err := os.Chmod(dir, fileMode(n.Mode)); err != nil {
 		return err
 	}
-	if n.MTime.IsZero() {
-		return nil
+	if n.MTime.Unix() <= 0 {
+		return os.Chtimes(dir, time.Time{}, time.Unix(0, 0))
 	}
 	return os.Chtimes(dir, time.Time{}, n.MTime)
 }

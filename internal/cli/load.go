@@ -2,7 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
+
 	"fmt"
 	"io/fs"
 	"os"
@@ -127,21 +127,9 @@ func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) er
 
 // indexLayers makes the store's layers of an image's blobs, which are in the store.
 func indexLayers(ctx context.Context, st *store.Store, img oci.Image) error {
-	var below []*store.Layer
-	defer func() {
-		for _, l := range below {
-			l.Release()
-		}
-	}()
-	for _, d := range img.Layers {
-		l, err := st.FindLayer(ctx, d.DiffID, below)
-		if errors.Is(err, fs.ErrNotExist) {
-			l, err = st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Below: store.On(below...), DiffID: d.DiffID})
-		}
-		if err != nil {
-			return fmt.Errorf("read layer %s: %w", d.Digest, err)
-		}
-		below = append(below, l)
+	layers, err := st.IngestImage(ctx, img, st, store.IngestImageOptions{})
+	for _, l := range layers {
+		l.Release()
 	}
-	return nil
+	return err
 }

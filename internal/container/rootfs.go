@@ -3,9 +3,7 @@ package container
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -32,37 +30,26 @@ type imageLayers struct {
 
 // openLayers brings the image's layers into directory form. The result must be released even when there is an error.
 func openLayers(ctx context.Context, st *store.Store, img oci.Image) (*imageLayers, error) {
-	l := &imageLayers{}
+	layers, err := st.IngestImage(ctx, img, st, store.IngestImageOptions{Extract: true})
+	l := &imageLayers{layers: layers}
+	if err != nil {
+		return l, err
+	}
 	var indexes []*index.Index
-	for _, d := range img.Layers {
-		layer, err := openLayer(ctx, st, d, l.layers)
+	for i, layer := range layers {
+		dir, err := layer.EnsureDir(ctx, layers[:i])
 		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
-		}
-		below := l.layers
-		l.layers = append(l.layers, layer)
-		dir, err := layer.EnsureDir(ctx, below)
-		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
+			return l, fmt.Errorf("layer %s: %w", img.Layers[i].Digest, err)
 		}
 		ix, err := layer.Index()
 		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", d.Digest, err)
+			return l, fmt.Errorf("layer %s: %w", img.Layers[i].Digest, err)
 		}
 		l.dirs = append(l.dirs, dir)
 		indexes = append(indexes, ix)
 	}
 	l.tree = tree.New(indexes...)
 	return l, nil
-}
-
-// openLayer finds a layer, or makes it of the blob that is in the store.
-func openLayer(ctx context.Context, st *store.Store, d oci.Layer, below []*store.Layer) (*store.Layer, error) {
-	have, err := st.FindLayer(ctx, d.DiffID, below)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return have, err
-	}
-	return st.IngestBlob(ctx, d.Descriptor, nil, store.IngestOptions{Extract: true, Below: below, DiffID: d.DiffID})
 }
 
 func (l *imageLayers) release() {

@@ -146,11 +146,12 @@ func TestIngest(t *testing.T) {
 
 func TestIngestDigestsWithoutADirectory(t *testing.T) {
 	s := newStore(t)
-	l := ingest(t, s, gzipped(t, tarOf(t, "a: A", "b: B", "c => a")), IngestOptions{})
+	l := ingest(t, s, gzipped(t, tarOf(t, "a: A", "b: B", "c => a", "empty: ")), IngestOptions{})
 	ix, err := l.EnsureDigests(t.Context())
 	assert.NilError(t, err)
 	i, _ := ix.Find("b")
 	assert.Equal(t, ix.At(i).Digest, digest.FromString("B"))
+	assert.Assert(t, ix.Complete())
 	assert.Assert(t, l.st.tar == nil, "a tar was spooled for what one pass can do")
 }
 
