@@ -2,7 +2,7 @@ package cli
 
 import (
 	"context"
-
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
