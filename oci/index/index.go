@@ -180,3 +180,8 @@ func (ix *Index) examine() (flags uint32, err error) {
 	}
 	return flags, nil
 }
+
+// CompareAt orders entry i against entry j of another index, without decoding either.
+func (ix *Index) CompareAt(i int, other *Index, j int) int {
+	return Compare(view(ix.path(i)), view(other.path(j)))
+}
