@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"gotest.tools/v3/assert"
 )
 
@@ -56,6 +59,9 @@ func fillDisk(ctx context.Context, s *Store) error {
 	if err := fillToTheLastByte(s); err != nil {
 		return err
 	}
+	if err := layersOnFullDisk(ctx, s); err != nil {
+		return err
+	}
 	// Nothing can be written at all now. What was stored can be read, and room can be made.
 	if _, err := s.Image(ctx, first); err != nil {
 		return err
@@ -74,6 +80,21 @@ func fillDisk(ctx context.Context, s *Store) error {
 		return err
 	}
 	return makeRoom(ctx, s)
+}
+
+// layersOnFullDisk says what fails otherwise than for want of room.
+func layersOnFullDisk(ctx context.Context, s *Store) error {
+	tar := make([]byte, 1<<20) // an empty layer with much padding
+	desc := Descriptor{Digest: digest.FromBytes(tar), Size: int64(len(tar))}
+	_, err := s.IngestBlob(ctx, desc, bytes.NewReader(tar), IngestOptions{Extract: true})
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("ingest on a full disk: %w", err)
+	}
+	err = churnLayer(ctx, s, rand.New(rand.NewPCG(1, 1)))
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("add a layer on a full disk: %w", err)
+	}
+	return nil
 }
 
 // keepImage stores an image and tags it.
