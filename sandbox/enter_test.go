@@ -167,6 +167,33 @@ func TestEnterSignals(t *testing.T) {
 	assert.Assert(t, time.Since(start) < 5*time.Second)
 }
 
+// The program inside is interrupted once, whether a key or a process does it.
+func TestEnterInterruptedOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		key  bool
+	}{{"key", true}, {"kill", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			master, slave := openPTY(t)
+			var shown screen
+			go func() { _, _ = io.Copy(&shown, master) }()
+			cmd := exec.Command("/proc/self/exe", "interrupts")
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: tt.key}
+			assert.NilError(t, cmd.Start())
+			shown.waitFor(t, "ready")
+			if tt.key {
+				_, err := master.WriteString("\x03")
+				assert.NilError(t, err)
+			} else {
+				assert.NilError(t, cmd.Process.Signal(syscall.SIGINT))
+			}
+			_ = cmd.Wait()
+			shown.waitFor(t, "interrupted 1")
+		})
+	}
+}
+
 // No process outlives the one that was killed, whichever it was and however the command resists.
 func TestKillLeavesNothing(t *testing.T) {
 	for _, victim := range []string{"outer", "cairn-userns", "command"} {

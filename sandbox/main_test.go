@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -38,6 +39,9 @@ func TestMain(m *testing.M) {
 	}
 	if filepath.Base(os.Args[0]) == "helper" {
 		os.Exit(helper(os.Args[1], os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "interrupts" {
+		os.Exit(interrupts())
 	}
 	if len(os.Args) > 1 && os.Args[1] == "sleeper" {
 		os.Exit(sleeper(os.Args))
@@ -209,6 +213,29 @@ func nested(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// interrupts says how often the program inside is interrupted.
+func interrupts() int {
+	if !sandbox.InNamespace() {
+		exit, err := sandbox.Enter(context.Background(), sandbox.EnterOptions{Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout})
+		fmt.Println(exit, err)
+		return exit
+	}
+	c := make(chan os.Signal, 10)
+	signal.Notify(c, syscall.SIGINT)
+	fmt.Println("ready")
+	<-c
+	n := 1
+	for end := time.After(300 * time.Millisecond); ; {
+		select {
+		case <-c:
+			n++
+		case <-end:
+			fmt.Println("interrupted", n)
+			return n
+		}
+	}
 }
 
 // sleeper runs a command that never ends, in the root that it is given, and which resists.
