@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -97,7 +96,7 @@ type node struct {
 	hashed  bool
 }
 
-func (n *node) name() string { return path.Base(n.Path) }
+func (n *node) name() string { return index.Base(n.Path) }
 
 // Open makes a context of the directory dir. ig may be nil. Nothing is read until something is asked for.
 func Open(dir string, ig Ignorer, o Options) (*Context, error) {

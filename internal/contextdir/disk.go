@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"os"
-	"path"
 	"slices"
 	"strconv"
 	"sync"
@@ -77,7 +77,7 @@ func (d *disk) list(dir string, keep func(string, bool) bool) ([]info, error) {
 		if err != nil {
 			return nil, err
 		}
-		in, err := newInfo(path.Join(dir, de.Name()), st)
+		in, err := newInfo(index.Join(dir, de.Name()), st)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (d *disk) cached(in *info, st sys.Stat) {
 	}
 	sum, capability, ok := d.cache.lookup(in.id)
 	if ok {
-		in.Digest, in.settled = digest.NewDigestFromBytes(digest.SHA256, sum[:]), true
+		in.Digest, in.settled = digest.Digest("sha256:"+hex.EncodeToString(sum[:])), true
 		in.setCapability(capability)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,7 +17,7 @@ func (c *Context) list(n *node) error {
 	if n.listed {
 		return nil
 	}
-	infos, err := c.from.list(n.Path, func(name string, isDir bool) bool { return c.visible(path.Join(n.Path, name), isDir) })
+	infos, err := c.from.list(n.Path, func(name string, isDir bool) bool { return c.visible(index.Join(n.Path, name), isDir) })
 	if err != nil {
 		return err
 	}

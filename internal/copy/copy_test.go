@@ -39,7 +39,7 @@ func TestRow02SlashMakesADirectory(t *testing.T) {
 	assert.DeepEqual(t, got, []string{d("x"), d("x/y"), f("x/y/a", "1")})
 }
 
-func TestRow03And16RelativeDestination(t *testing.T) {
+func TestRow03And15And16RelativeDestination(t *testing.T) {
 	src := contextOf(t, map[string]string{"foo": "1"})
 	for _, tc := range []struct{ workdir, dest, want string }{
 		{"/w", "./bar/baz", "w/bar/baz"}, {"/w", "bar", "w/bar"}, {"/w/v", "../bar", "w/bar"}, {"/w", "../../../bar", "bar"}, {"", "bar", "bar"},

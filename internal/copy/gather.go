@@ -2,21 +2,41 @@ package copy
 
 import (
 	"context"
-	"path"
 	"strings"
 
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/moby/patternmatcher"
 )
 
-// item is one file of a match, on its way to the destination.
-type item struct {
-	File
+// gathered are the files of a match, on their way to the destination, in index order, parents first. files and ways belong
+// together one by one; they are apart because sources fill files.
+type gathered struct {
+	files []File
+	ways  []way
+}
+
+// way is where a file of a match goes.
+type way struct {
 	// rel is its path below the match, "" for the match itself.
 	rel string
 	// passed says that a directory is not itself copied, but stands above something that is.
 	passed bool
 }
+
+// item is one of them.
+type item struct {
+	*File
+	way
+}
+
+func (g *gathered) at(i int) item { return item{&g.files[i], g.ways[i]} }
+
+func (g *gathered) add(f File, w way) {
+	g.files = append(g.files, f)
+	g.ways = append(g.ways, w)
+}
+
+func (g *gathered) cut(n int) { g.files, g.ways = g.files[:n], g.ways[:n] }
 
 // filter decides what of a directory is copied, with the meaning of .dockerignore's patterns.
 type filter struct {
@@ -107,62 +127,60 @@ func (f *filter) reaches(rel string) bool {
 	return true
 }
 
-// gather lists a match with all below it that is copied, in index order, parents first, every file with its digest.
-func gather(ctx context.Context, m match) ([]item, error) {
+// gather lists a match with all below it that is copied, every file with its digest.
+func gather(ctx context.Context, m match) (*gathered, error) {
 	f, err := newFilter(m)
 	if err != nil {
 		return nil, err
 	}
-	items := []item{{File: m.file}}
+	g := &gathered{}
+	g.add(m.file, way{})
 	if m.file.Type == index.Directory {
-		if items, err = f.walk(ctx, m.from, items, verdict{}); err != nil {
+		if err := g.walk(ctx, m.from, f, verdict{}); err != nil {
 			return nil, err
 		}
 	}
-	files := make([]File, len(items))
-	for i := range items {
-		files[i] = items[i].File
+	if m.must && len(g.files) == 1 {
+		return nil, &OptionError{"--parents", m.include, "the path leads through a symbolic link, which --parents does not follow"}
 	}
-	if err := m.from.Fill(ctx, files); err != nil {
-		return nil, err
-	}
-	for i := range items {
-		items[i].File = files[i]
-	}
-	return items, nil
+	return g, m.from.Fill(ctx, g.files)
 }
 
-// walk appends what is below the last of items.
-func (f *filter) walk(ctx context.Context, from Source, items []item, above verdict) ([]item, error) {
+// walk adds what is below the last of the files.
+func (g *gathered) walk(ctx context.Context, from Source, f *filter, above verdict) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
-	dir := items[len(items)-1]
+	dir := g.at(len(g.files) - 1)
+	base := dir.rel // adding moves the files
 	files, err := from.ReadDir(ctx, dir.Path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, file := range files {
-		it := item{File: file, rel: path.Join(dir.rel, path.Base(file.Path))}
-		take, below, v, err := f.check(it.rel, above)
-		if err != nil {
-			return nil, err
+	for i := range files {
+		isDir := files[i].Type == index.Directory
+		rel := index.Base(files[i].Path)
+		if base != "" {
+			rel = base + "/" + rel
 		}
-		isDir := file.Type == index.Directory
+		take, below, v, err := f.check(rel, above)
+		if err != nil {
+			return err
+		}
 		if !take && (!isDir || !below) {
 			continue
 		}
-		it.passed = !take
-		at := len(items)
-		items = append(items, it)
-		if isDir && below {
-			if items, err = f.walk(ctx, from, items, v); err != nil {
-				return nil, err
-			}
+		n := len(g.files)
+		g.add(files[i], way{rel, !take})
+		if !isDir || !below {
+			continue
 		}
-		if it.passed && len(items) == at+1 {
-			items = items[:at] // nothing below it was taken
+		if err := g.walk(ctx, from, f, v); err != nil {
+			return err
+		}
+		if !take && len(g.files) == n+1 {
+			g.cut(n) // nothing below it was taken
 		}
 	}
-	return items, nil
+	return nil
 }

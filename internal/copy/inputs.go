@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"maps"
 	"path"
 	"slices"
@@ -37,20 +36,21 @@ func Inputs(ctx context.Context, r Request) (Manifest, error) {
 			return nil, err
 		}
 		for _, m := range matches {
-			items, err := gather(ctx, m)
+			g, err := gather(ctx, m)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, inputs(m, items)...)
+			all = append(all, inputs(m, g)...)
 		}
 	}
 	return all, nil
 }
 
-func inputs(m match, items []item) Manifest {
-	list := make(Manifest, len(items))
+func inputs(m match, g *gathered) Manifest {
+	list := make(Manifest, len(g.files))
 	first := map[string]string{}
-	for i, it := range items {
+	for i := range g.files {
+		it := g.at(i)
 		e := it.Entry
 		e.Path, e.Offset, e.Data = path.Join(m.name, it.rel), -1, nil
 		if e.Path == "" {
@@ -75,8 +75,10 @@ func inputs(m match, items []item) Manifest {
 // times.
 func (m Manifest) Digest() digest.Digest {
 	h := sha256.New()
-	for _, in := range m {
-		in.hash(h)
+	var buf []byte
+	for i := range m {
+		buf = m[i].appendTo(buf[:0])
+		h.Write(buf)
 	}
 	return digest.NewDigest(digest.SHA256, h)
 }
@@ -84,9 +86,7 @@ func (m Manifest) Digest() digest.Digest {
 // Digest names this input's content, without its name.
 func (in Input) Digest() digest.Digest {
 	in.Name = ""
-	h := sha256.New()
-	in.hash(h)
-	return digest.NewDigest(digest.SHA256, h)
+	return digest.FromBytes(in.appendTo(nil))
 }
 
 // Detail says what Digest covers, for people: type, mode, owner, and size and content or link target.
@@ -107,9 +107,9 @@ func (in Input) Detail() string {
 	return s
 }
 
-func (in Input) hash(h hash.Hash) {
-	e := in.Entry
-	var buf []byte
+// appendTo appends what the digests cover.
+func (in *Input) appendTo(buf []byte) []byte {
+	e := &in.Entry
 	str := func(s string) { buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...) }
 	num := func(n int64) { buf = binary.AppendVarint(buf, n) }
 	str(in.Name)
@@ -127,5 +127,5 @@ func (in Input) hash(h hash.Hash) {
 		str(k)
 		str(e.Xattrs[k])
 	}
-	h.Write(buf)
+	return buf
 }

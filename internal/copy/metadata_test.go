@@ -59,6 +59,15 @@ func TestRow18Parents(t *testing.T) {
 	assert.Equal(t, len(all), 20)
 }
 
+func TestRow18ParentsAndLinks(t *testing.T) {
+	src := contextOf(t, map[string]string{"d/f": "1", "l": "-> d", "d/to": "-> f"})
+	fails(t, nil, Request{Sources: items("l/f"), From: src, Dest: "/x/", Parents: true}, "symbolic link")
+	got, _ := apply(t, nil, Request{Sources: items("d/to"), From: src, Dest: "/x/", Parents: true})
+	assert.DeepEqual(t, got, []string{d("x"), d("x/d"), "x/d/to symlink 0:0 -> f"})
+	got, _ = apply(t, nil, Request{Sources: items("l/./f"), From: src, Dest: "/x/", Parents: true})
+	assert.DeepEqual(t, got, []string{d("x"), f("x/f", "1")})
+}
+
 func TestRow18ParentsOverExistingDirectories(t *testing.T) {
 	src := stageOf(t, "a d 700 1:1\na/b d 711 2:2\na/b/f f 600 3:3 x")
 	got, _ := apply(t, buildTree(t, "out d 750 9:9\nout/a d 755 8:8"), Request{Sources: items("a/b/f"), From: src, Dest: "/out", Parents: true})
@@ -232,6 +241,16 @@ func TestRow38LinkThatIsOverwrittenLeavesTheInodeToTheOthers(t *testing.T) {
 	src := contextOf(t, map[string]string{"d/a": "1", "d/b": "=> d/a", "d/c": "=> d/a", "n/a": "2"})
 	got, _ := apply(t, nil, Request{Sources: items("d", "n"), From: src, Dest: "/x/"})
 	assert.DeepEqual(t, got, []string{d("x"), f("x/a", "2"), f("x/b", "1"), "x/c => x/b"})
+}
+
+func TestRow39SparseFiles(t *testing.T) {
+	dir := dirOf(t, map[string]string{"f": "start"})
+	assert.NilError(t, os.Truncate(filepath.Join(dir, "f"), 3<<20))
+	src, err := contextdir.Open(dir, nil, contextdir.Options{})
+	assert.NilError(t, err)
+	defer src.Close()
+	_, res := apply(t, nil, Request{Sources: items("f"), From: src, Dest: "/"}) // which reads and compares it
+	assert.Equal(t, res.Index.At(0).Size, int64(3<<20))
 }
 
 func TestRow40FileCapabilities(t *testing.T) {

@@ -83,7 +83,7 @@ func (c *copier) copy(ctx context.Context, m match) error {
 			return err
 		}
 	}
-	items, err := gather(ctx, m)
+	g, err := gather(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -92,8 +92,8 @@ func (c *copier) copy(ctx context.Context, m match) error {
 		return err
 	}
 	p := placing{copier: c, from: m.from, dest: dest, inodes: map[string]string{}}
-	for i := range items {
-		if err := p.place(ctx, &items[i]); err != nil {
+	for i := range g.files {
+		if err := p.place(ctx, g.at(i)); err != nil {
 			return err
 		}
 	}
@@ -178,7 +178,7 @@ type placing struct {
 }
 
 // place puts one item below the destination.
-func (c *placing) place(ctx context.Context, it *item) error {
+func (c *placing) place(ctx context.Context, it item) error {
 	target := path.Join(c.dest, it.rel)
 	old, exists := c.b.Lookup(target)
 	e := c.attributes(it.Entry)
@@ -221,7 +221,7 @@ func (c *copier) hold(ctx context.Context, e *index.Entry, at content) error {
 
 // placeDir merges a directory into what is there: the match itself only gives its time, a directory below it gives all its
 // attributes, one that is only passed through gives its mode.
-func (c *copier) placeDir(it *item, e index.Entry, old tree.Node, exists bool) error {
+func (c *copier) placeDir(it item, e index.Entry, old tree.Node, exists bool) error {
 	switch {
 	case exists && old.Type != index.Directory:
 		return &PlaceError{Path: "/" + e.Path, Why: "cannot copy to non-directory", Link: linkOf(old)}

@@ -18,6 +18,8 @@ type match struct {
 	file File
 	// include, if not empty, is the pattern (of --parents) of what to copy below file; exclude are those of --exclude.
 	include string
+	// must says that include is a plain name, which has to be there.
+	must    bool
 	exclude []string
 	unpack  bool
 }
@@ -28,10 +30,10 @@ func resolve(ctx context.Context, r *Request, item Item) ([]match, error) {
 	if from == nil {
 		from = r.From
 	}
-	pattern, include := item.Pattern, ""
+	pattern, include, must := item.Pattern, "", false
 	if r.Parents && !item.Literal {
 		pattern, include = pivot(item.Pattern)
-		if !hasWildcards(item.Pattern) {
+		if must = !hasWildcards(item.Pattern) && include != "*"; must {
 			if _, err := one(ctx, from, path.Clean("/"+item.Pattern), item.Pattern); err != nil {
 				return nil, err
 			}
@@ -44,6 +46,7 @@ func resolve(ctx context.Context, r *Request, item Item) ([]match, error) {
 	kept := matches[:0]
 	for _, m := range matches {
 		m.from, m.include, m.exclude, m.unpack = from, include, r.Exclude, item.Unpack
+		m.must = must && len(r.Exclude) == 0
 		// BuildKit applies --exclude only below a directory, so that "COPY --exclude=*.txt hom* /d/", the reference's own
 		// example, leaves nothing out (moby/buildkit#5489). A file that a wildcard matched is checked here by its name.
 		if m.file.Type != index.Directory && !item.Literal && hasWildcards(item.Pattern) {
