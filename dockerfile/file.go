@@ -6,7 +6,10 @@ import (
 )
 
 // Range is a run of source lines, both ends included, counted from 1. The zero Range is "no place".
-type Range struct{ Start, End int }
+type Range struct {
+	Start int `json:"start"`
+	End   int `json:"end"`
+}
 
 // IsZero reports whether the range names no line.
 func (r Range) IsZero() bool { return r == Range{} }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/registry"
@@ -61,6 +60,11 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		e.bases, e.input = b, in
 		engines = append(engines, e)
 	}
+	found, err := in.lint(ctx, opts, b)
+	if err != nil {
+		ev.warn(found)
+		return nil, err
+	}
 	if !sandbox.InNamespace() {
 		for _, e := range engines {
 			if err := e.rehearse(ctx); err != nil {
@@ -69,6 +73,7 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		}
 		ev.release()
 	}
+	ev.warn(found)
 	return finish(ctx, engines, opts, ev, s)
 }
 
@@ -76,9 +81,7 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, s *store.Store) (*Result, error) {
 	res := &Result{}
 	for _, e := range engines {
-		for _, w := range e.plan.Warnings {
-			ev.emit(Event{Kind: Warned, Warning: &w})
-		}
+		ev.warn(e.plan.Warnings)
 		img, err := e.build(ctx)
 		if err != nil {
 			return nil, err
@@ -91,9 +94,6 @@ func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, 
 	}
 	if err := res.export(ctx, s, opts, ev); err != nil {
 		return nil, err
-	}
-	for _, w := range lintWarnings(engines[0].plan.File) {
-		ev.emit(Event{Kind: Warned, Warning: &w})
 	}
 	ev.emit(Event{Kind: BuildFinished, Name: res.name(), Duration: ev.elapsed()})
 	return res, nil
@@ -198,13 +198,4 @@ func (e *engine) settle(ctx context.Context) error {
 		return fmt.Errorf("sync the store: %w", err)
 	}
 	return nil
-}
-
-// lintWarnings are what the linter says of the whole file.
-func lintWarnings(f *dockerfile.File) []Warning {
-	var out []Warning
-	for _, w := range dockerfile.Lint(f, dockerfile.LintOptions{}) {
-		out = append(out, Warning{Rule: w.Rule, Text: w.Text, URL: w.URL, File: f.Name, Line: w.Range.Start, Excerpt: excerpt(f, w.Range)})
-	}
-	return out
 }

@@ -56,6 +56,13 @@ func (m *emitter) release() {
 	m.held = nil
 }
 
+// warn reports remarks; they are shown at the end.
+func (m *emitter) warn(warnings []Warning) {
+	for _, w := range warnings {
+		m.emit(Event{Kind: Warned, Warning: &w})
+	}
+}
+
 func (m *emitter) elapsed() time.Duration { return time.Since(m.began) }
 
 // vertex is one numbered step of the display.

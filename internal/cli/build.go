@@ -58,7 +58,7 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		return err
 	}
 	if o.Call != "" {
-		return runCall(sh, o)
+		return runCall(ctx, sh, st, o)
 	}
 	display, err := progress.New(o.Progress, sh.stderr)
 	if err != nil {

@@ -44,7 +44,7 @@ func buildFlags() []cli.Flag {
 		oneFlag("shm-size", "SIZE", "Size of /dev/shm of RUN"),
 		manyFlag("allow", "ENTITLEMENT", "Allow what is dangerous: network.host or security.insecure"),
 		boolFlag("check", "Check the Dockerfile and build nothing; short for --call=check"),
-		oneFlag("call", "METHOD", "Do something else than build: check or targets, with ,format=json"),
+		oneFlag("call", "METHOD", "Do something else than build: check, outline or targets, with ,format=json"),
 		&cli.BoolFlag{Name: "load", Hidden: true, Usage: "Put the image into the store (it always is)"},
 		&cli.BoolFlag{Name: "rm", Hidden: true, Usage: "Remove intermediate containers (there are none)"},
 	}

@@ -1,69 +1,37 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/store"
 )
 
-// maxDockerfile bounds what is read as a Dockerfile.
-const maxDockerfile = 16 << 20
-
 // runCall does what --check and --call ask for: it reads the Dockerfile and builds nothing.
-func runCall(sh *shell, o BuildOptions) error {
-	f, err := readDockerfile(o.Build.Input)
+func runCall(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
+	in, err := build.Inspect(ctx, st, o.Build)
 	if err != nil {
 		return err
 	}
 	switch o.Call {
 	case "check":
-		return runCheck(sh, f, o.CallJSON)
+		return runCheck(sh, in, o.CallJSON)
 	case "targets":
-		return printTargets(sh.stdout, f, o)
+		return printTargets(sh.stdout, in.File, o.CallJSON)
 	}
-	return &usageError{Command: "build", Msg: fmt.Sprintf("cairn build has no --call=%s yet", o.Call), Hint: "there are check and targets"}
-}
-
-// readDockerfile finds the Dockerfile as a build does.
-func readDockerfile(in build.Input) (*dockerfile.File, error) {
-	if in.Dockerfile == "-" {
-		data, err := io.ReadAll(io.LimitReader(in.DockerfileReader, maxDockerfile))
-		if err != nil {
-			return nil, fmt.Errorf("read Dockerfile from standard input: %w", err)
-		}
-		return dockerfile.Parse("Dockerfile", data)
-	}
-	if in.ContextTar != nil || isRemote(in.Context) {
-		return nil, &usageError{Command: "build", Msg: "--check and --call need a directory, or the Dockerfile on standard input"}
-	}
-	names := []string{in.Dockerfile}
-	if in.Dockerfile == "" {
-		names = []string{filepath.Join(in.Context, "Dockerfile"), filepath.Join(in.Context, "dockerfile"), filepath.Join(in.Context, "Containerfile")}
-	}
-	for _, name := range names {
-		data, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) && in.Dockerfile == "" {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read Dockerfile: %w", err)
-		}
-		return dockerfile.Parse(name, data)
-	}
-	return nil, &build.NoDockerfileError{Dir: in.Context}
+	return printOutline(sh.stdout, in, o.CallJSON)
 }
 
 // lintResult is what --check says as JSON; the names are buildx's.
 type lintResult struct {
 	Warnings []lintFinding `json:"warnings"`
+	Error    *lintError    `json:"buildError,omitempty"`
 }
 
 type lintFinding struct {
@@ -72,6 +40,12 @@ type lintFinding struct {
 	URL         string     `json:"url,omitempty"`
 	Detail      string     `json:"detail"`
 	Location    lintRanges `json:"location"`
+}
+
+// lintError is a mistake because of which the file can't be built.
+type lintError struct {
+	Message  string     `json:"message"`
+	Location lintRanges `json:"location"`
 }
 
 type lintRanges struct {
@@ -87,29 +61,54 @@ type lintPosition struct {
 	Line int `json:"line"`
 }
 
-// runCheck prints all warnings; any of them makes the exit status 1, as with buildx.
-func runCheck(sh *shell, f *dockerfile.File, asJSON bool) error {
-	found := append(append([]dockerfile.Warning(nil), f.Warnings...), dockerfile.Lint(f, dockerfile.LintOptions{})...)
-	if asJSON {
-		result := lintResult{Warnings: []lintFinding{}}
-		for _, w := range found {
-			result.Warnings = append(result.Warnings, lintFinding{
-				RuleName: w.Rule, Description: w.Description, URL: w.URL, Detail: w.Text,
-				Location: lintRanges{[]lintRange{{lintPosition{w.Range.Start}, lintPosition{w.Range.End}}}},
-			})
+func lintPlace(ranges ...dockerfile.Range) lintRanges {
+	out := lintRanges{Ranges: []lintRange{}}
+	for _, r := range ranges {
+		if !r.IsZero() {
+			out.Ranges = append(out.Ranges, lintRange{lintPosition{r.Start}, lintPosition{r.End}})
 		}
-		e := json.NewEncoder(sh.stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(result); err != nil {
+	}
+	return out
+}
+
+// runCheck prints all warnings; any of them makes the exit status 1, as with buildx. A mistake that would stop the build is an error.
+func runCheck(sh *shell, in *build.Inspection, asJSON bool) error {
+	report := dockerfile.Check(in.File, in.Lint)
+	found := append(append([]dockerfile.Warning(nil), in.File.Warnings...), report.Warnings...)
+	if asJSON {
+		if err := printLint(sh.stdout, found, report.Err); err != nil {
 			return err
 		}
-	} else {
-		printFindings(sh.stdout, f, found)
+	} else if len(found) > 0 || report.Err == nil {
+		printFindings(sh.stdout, in.File, found)
+	}
+	if report.Err != nil {
+		return report.Err
 	}
 	if len(found) > 0 {
 		return exit(exitFailed)
 	}
 	return nil
+}
+
+func printLint(w io.Writer, found []dockerfile.Warning, mistake error) error {
+	result := lintResult{Warnings: []lintFinding{}}
+	for _, f := range found {
+		result.Warnings = append(result.Warnings, lintFinding{
+			RuleName: f.Rule, Description: f.Description, URL: f.URL, Detail: f.Text, Location: lintPlace(f.Range),
+		})
+	}
+	var placed *dockerfile.Error
+	if errors.As(mistake, &placed) {
+		result.Error = &lintError{Message: placed.Msg, Location: lintPlace(placed.Ranges...)}
+	}
+	return printJSON(w, result)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 func printFindings(w io.Writer, f *dockerfile.File, found []dockerfile.Warning) {
@@ -134,26 +133,11 @@ func printFindings(w io.Writer, f *dockerfile.File, found []dockerfile.Warning) 
 	}
 }
 
-// target is a stage as --call=targets shows it.
-type target struct {
-	Name        string `json:"name,omitempty"`
-	Default     bool   `json:"default,omitempty"`
-	Base        string `json:"base,omitempty"`
-	Platform    string `json:"platform,omitempty"`
-	Description string `json:"description,omitempty"`
-}
-
-func printTargets(w io.Writer, f *dockerfile.File, o BuildOptions) error {
-	var targets []target
-	for i, s := range f.Stages {
-		targets = append(targets, target{
-			Name: s.Name, Default: i == len(f.Stages)-1, Base: s.Base, Platform: s.Platform, Description: s.Comment,
-		})
-	}
-	if o.CallJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{"targets": targets})
+// printTargets lists the stages that can be built.
+func printTargets(w io.Writer, f *dockerfile.File, asJSON bool) error {
+	targets := dockerfile.Targets(f)
+	if asJSON {
+		return printJSON(w, map[string]any{"targets": targets})
 	}
 	l := listing{Columns: []column{{"Target", "TARGET"}, {"Description", "DESCRIPTION"}}}
 	for _, t := range targets {
@@ -169,4 +153,64 @@ func printTargets(w io.Writer, f *dockerfile.File, o BuildOptions) error {
 		l.Rows = append(l.Rows, fields{"Target": name, "Description": strings.TrimSpace(t.Description)})
 	}
 	return l.print(w, "")
+}
+
+// printOutline says which build arguments, secrets and agents a build of the target takes.
+func printOutline(w io.Writer, in *build.Inspection, asJSON bool) error {
+	o, err := dockerfile.NewOutline(in.File, in.Lint)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(w, o)
+	}
+	if o.Name != "" || o.Description != "" {
+		name := o.Name
+		if name == "" {
+			name = "(default)"
+		}
+		fmt.Fprintf(w, "TARGET:      %s\n", name)
+		if o.Description != "" {
+			fmt.Fprintf(w, "DESCRIPTION: %s\n", o.Description)
+		}
+		fmt.Fprintln(w)
+	}
+	if len(o.Args) > 0 {
+		l := listing{Columns: []column{{"Name", "BUILD ARG"}, {"Value", "VALUE"}, {"Description", "DESCRIPTION"}}}
+		for _, a := range o.Args {
+			l.Rows = append(l.Rows, fields{"Name": a.Name, "Value": a.Value, "Description": a.Description})
+		}
+		if err := l.print(w, ""); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	for _, part := range []struct {
+		title  string
+		inputs []dockerfile.OutlineInput
+	}{{"SECRET", o.Secrets}, {"SSH", o.SSH}} {
+		if err := printInputs(w, part.title, part.inputs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printInputs(w io.Writer, title string, inputs []dockerfile.OutlineInput) error {
+	if len(inputs) == 0 {
+		return nil
+	}
+	l := listing{Columns: []column{{"Name", title}, {"Required", "REQUIRED"}}}
+	for _, in := range inputs {
+		required := ""
+		if in.Required {
+			required = "true"
+		}
+		l.Rows = append(l.Rows, fields{"Name": in.Name, "Required": required})
+	}
+	if err := l.print(w, ""); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return nil
 }
