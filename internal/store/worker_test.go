@@ -1,6 +1,7 @@
 package store
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -65,7 +67,7 @@ func churn(ctx context.Context, s *Store, seed string) error {
 		return err
 	}
 	r := rand.New(rand.NewPCG(n, 1))
-	acts := []func(context.Context, *Store, *rand.Rand) error{churnImage, churnImage, churnLayer, churnLayer, churnTemp, churnCollect, churnSync}
+	acts := []func(context.Context, *Store, *rand.Rand) error{churnImage, churnImage, churnLayer, churnLayer, churnIngest, churnIngest, churnTemp, churnCollect, churnSync}
 	for {
 		if err := acts[r.IntN(len(acts))](ctx, s, r); err != nil {
 			return err
@@ -143,6 +145,39 @@ func churnLayer(ctx context.Context, s *Store, r *rand.Rand) error {
 func mustDir(l *Layer) string {
 	dir, _ := l.Dir("test")
 	return dir
+}
+
+// churnIngest reads a layer that others made, extracts it where that can be done, and packs it anew.
+func churnIngest(ctx context.Context, s *Store, r *rand.Rand) error {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	text := strings.Repeat(fmt.Sprint("content ", r.IntN(10)), 1+r.IntN(10000))
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "file", Mode: 0o644, Size: int64(len(text)), ModTime: time.Unix(1e9, 0)}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	if _, err := w.Write([]byte(text)); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	desc := Descriptor{Digest: digest.FromBytes(b.Bytes()), Size: int64(b.Len())}
+	l, err := s.IngestBlob(ctx, desc, bytes.NewReader(b.Bytes()), IngestOptions{Extract: true})
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	if s.Form() != "" {
+		if _, err := l.EnsureDir(ctx, nil); err != nil {
+			return err
+		}
+	}
+	if _, err := l.EnsureDigests(ctx); err != nil {
+		return err
+	}
+	_, err = l.EnsureBlob(ctx, compress.Options{Algorithm: compress.Zstd})
+	return err
 }
 
 func churnTemp(_ context.Context, s *Store, r *rand.Rand) error {
