@@ -164,3 +164,8 @@ func TestSweep(t *testing.T) {
 	}
 	sweep(filepath.Join(root, "nowhere"))
 }
+
+func TestLayerThatOccursTwice(t *testing.T) {
+	l := imageLayers{dirs: []string{"base", "empty", "work", "empty"}}
+	assert.DeepEqual(t, l.stack(), []string{"empty", "work", "base"})
+}

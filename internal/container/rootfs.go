@@ -160,10 +160,20 @@ func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount
 	if err := copyRootAttributes(c.path("upper"), l.tree, mode); err != nil {
 		return mount.Mount{}, err
 	}
-	lower := slices.Clone(l.dirs)
-	slices.Reverse(lower)
-	s := overlay.Stack{Lower: append([]string{c.path("points")}, lower...), Upper: c.path("upper"), Work: c.path("work")}
+	s := overlay.Stack{Lower: append([]string{c.path("points")}, l.stack()...), Upper: c.path("upper"), Work: c.path("work")}
 	return s.Mount(), nil
+}
+
+// stack are the layers' directories, the uppermost first. A layer that occurs twice in the image counts where it is uppermost:
+// there it hides what the lower one could show, and overlayfs takes a directory only once.
+func (l *imageLayers) stack() []string {
+	var lower []string
+	for _, dir := range slices.Backward(l.dirs) {
+		if !slices.Contains(lower, dir) {
+			lower = append(lower, dir)
+		}
+	}
+	return lower
 }
 
 // ownersMode is how directories hold owners under this process's id map.
