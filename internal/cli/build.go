@@ -47,6 +47,7 @@ func newBuildCommand(sh *shell) *cli.Command {
 
 func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
 	sh.machine = o.Progress == progress.JSON || o.Progress == progress.RawJSON
+	sh.quiet = o.Quiet
 	stdin, err := sh.prepareInput(st, &o.Build.Input)
 	if err != nil {
 		return err

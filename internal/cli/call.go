@@ -122,9 +122,11 @@ func printFindings(w io.Writer, f *dockerfile.File, found []dockerfile.Warning) 
 		fmt.Fprintf(w, "Check complete, %d warnings have been found!\n", len(found))
 	}
 	for _, finding := range found {
-		fmt.Fprintf(w, "\nWARNING: %s", finding.Rule)
-		if finding.URL != "" {
-			fmt.Fprintf(w, " - %s", finding.URL)
+		fmt.Fprint(w, "\nWARNING")
+		for i, part := range []string{finding.Rule, finding.URL} {
+			if part != "" {
+				fmt.Fprint(w, []string{": ", " - "}[i], part)
+			}
 		}
 		fmt.Fprintf(w, "\n%s\n", finding.Text)
 		if !finding.Range.IsZero() {

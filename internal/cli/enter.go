@@ -33,7 +33,7 @@ func (sh *shell) enter(ctx context.Context, stdin *os.File) error {
 
 // notice prints a remark for the person who waits.
 func (sh *shell) notice(text string) {
-	if !sh.machine {
+	if !sh.machine && !sh.quiet {
 		fmt.Fprintf(sh.stderr, "note: %s\n", text)
 	}
 }

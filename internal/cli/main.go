@@ -38,6 +38,8 @@ type shell struct {
 	stdin, stdout, stderr *os.File
 	root                  string // --root, or ""
 	signals               *interrupts
+	// quiet leaves out remarks that are neither result nor error.
+	quiet bool
 	// machine says that the command's errors go to a program: an object per line, as its events do.
 	machine bool
 }
@@ -83,6 +85,8 @@ func newApp(sh *shell) *cli.App {
 			newBuildCommand(sh),
 			newPullCommand(sh),
 			newRunCommand(sh),
+			newPsCommand(sh),
+			newRmCommand(sh),
 			newImagesCommand(sh),
 			newTagCommand(sh),
 			newRmiCommand(sh),

@@ -110,5 +110,22 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 	if err != nil {
 		return fmt.Errorf("prepare container: %w", err)
 	}
-	return sandbox.Run(ctx, spec)
+	err = sandbox.Run(ctx, spec)
+	return errors.Join(err, c.ended(err, o.Remove))
+}
+
+// ended writes down how the command ended.
+func (c *container) ended(err error, remove bool) error {
+	var code int
+	var exit *sandbox.ExitError
+	switch {
+	case remove:
+		return nil
+	case errors.As(err, &exit):
+		code = exit.Code
+	case err != nil:
+		return nil // it did not start, or was not seen to its end
+	}
+	c.record.ExitCode = &code
+	return c.write()
 }

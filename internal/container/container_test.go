@@ -16,6 +16,7 @@ import (
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 func imageConfig(c ispec.ImageConfig) dockerspec.DockerOCIImageConfig {
@@ -133,6 +134,41 @@ func TestRecordStays(t *testing.T) {
 	assert.Equal(t, r.ID, c.id)
 	assert.Equal(t, r.Name, "kept")
 	assert.DeepEqual(t, r.Args, []string{"cmd"})
+}
+
+func TestListAndRemove(t *testing.T) {
+	root := t.TempDir()
+	list, err := List(root)
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 0)
+
+	running := newContainer(t, root, "running", false)
+	defer running.close(true)
+	over := newContainer(t, root, "over", false)
+	assert.NilError(t, over.ended(&sandbox.ExitError{Code: 7}, false))
+	assert.NilError(t, over.close(false))
+
+	list, err = List(root)
+	assert.NilError(t, err)
+	assert.Equal(t, len(list), 2)
+	found, err := Find(root, over.id[:8])
+	assert.NilError(t, err)
+	assert.Equal(t, found.ID, over.id)
+	assert.Equal(t, *found.ExitCode, 7)
+	assert.Assert(t, !found.Running)
+	found, err = Find(root, "running")
+	assert.NilError(t, err)
+	assert.Assert(t, found.Running)
+	_, err = Find(root, "")
+	assert.ErrorIs(t, err, ErrNotFound)
+	_, err = Find(root, "nope")
+	assert.ErrorIs(t, err, ErrNotFound)
+
+	assert.ErrorIs(t, Remove(root, running.id), ErrRunning)
+	assert.NilError(t, Remove(root, over.id))
+	_, err = Find(root, "over")
+	assert.ErrorIs(t, err, ErrNotFound)
+	assert.NilError(t, newContainer(t, root, "over", false).close(true)) // its name is free
 }
 
 func TestSweep(t *testing.T) {

@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 
 	"github.com/cairnbuild/cairn/oci"
 )
@@ -26,6 +26,8 @@ type Record struct {
 	ImageID string    `json:"imageId"`
 	Args    []string  `json:"args"`
 	Created time.Time `json:"created"`
+	// ExitCode is the command's exit status; nil while it runs, and when nobody was there to see it end.
+	ExitCode *int `json:"exitCode,omitempty"`
 	// Remove says that the container is garbage when it does not run.
 	Remove bool `json:"remove"`
 }
@@ -53,6 +55,8 @@ type container struct {
 	id   string
 	name string
 	lock *flock.Flock
+
+	record Record
 }
 
 func (c *container) path(elem ...string) string {
@@ -80,14 +84,11 @@ func create(root string, img oci.Image, o Options, args []string) (*container, e
 	if err := c.lock.Lock(); err != nil {
 		return nil, errors.Join(err, c.close(true))
 	}
-	record := Record{
+	c.record = Record{
 		ID: c.id, Name: o.Name, Image: o.Image, ImageID: img.ConfigDescriptor.Digest.String(), Args: args,
 		Created: time.Now().UTC().Truncate(time.Second), Remove: o.Remove,
 	}
-	data, err := json.MarshalIndent(record, "", "  ")
-	if err == nil {
-		err = os.WriteFile(c.path("container.json"), append(data, '\n'), 0o600)
-	}
+	err := c.write()
 	if err == nil {
 		err = c.takeName()
 	}
@@ -95,6 +96,15 @@ func create(root string, img oci.Image, o Options, args []string) (*container, e
 		return nil, errors.Join(err, c.close(true))
 	}
 	return c, nil
+}
+
+// write replaces the record.
+func (c *container) write() error {
+	data, err := json.MarshalIndent(c.record, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(c.path("container.json"), append(data, '\n'), 0o600)
 }
 
 // newID is 64 hexadecimal digits, as docker's.
@@ -206,10 +216,8 @@ func sweepOne(root, id string) {
 	case err != nil || json.Unmarshal(data, &record) != nil || !record.Remove:
 		return
 	}
-	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(syscall.O_CREAT|syscall.O_RDONLY))
-	if free, err := lock.TryLock(); err != nil || !free {
-		return
+	if free, lock := tryLock(root, id); free {
+		defer lock.Close()
+		_ = removeContainer(root, id, record.Name)
 	}
-	defer lock.Close()
-	_ = removeContainer(root, id, record.Name)
 }

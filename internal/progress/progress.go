@@ -6,6 +6,7 @@
 package progress
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -40,7 +41,7 @@ type Display interface {
 	Close() error
 }
 
-// New returns the display for a mode; the error names an unknown one.
+// New returns the display for a mode. It is an error when there is no such mode, or it is TTY and out no terminal.
 func New(mode string, out *os.File) (Display, error) {
 	style := Style{Colour: os.Getenv("NO_COLOR") == ""}
 	capable := term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb"
@@ -51,11 +52,16 @@ func New(mode string, out *os.File) (Display, error) {
 		return newJSON(out), nil
 	case Plain:
 		return startPlain(out, style), nil
-	case Auto, "", TTY:
+	case Auto, "":
 		if capable {
 			return startTTY(out, style), nil
 		}
 		return startPlain(out, style), nil
+	case TTY:
+		if !capable {
+			return nil, errors.New("progress mode tty needs a terminal on standard error that can move its cursor")
+		}
+		return startTTY(out, style), nil
 	}
 	return nil, fmt.Errorf("unknown progress mode %q: there are %s", mode, strings.Join(Modes(), ", "))
 }

@@ -184,13 +184,15 @@ func TestAutoIsPlainWithoutTerminal(t *testing.T) {
 	f, err := os.Create(t.TempDir() + "/log")
 	assert.NilError(t, err)
 	defer f.Close()
-	for _, mode := range []string{Auto, TTY, Plain, ""} {
+	for _, mode := range []string{Auto, Plain, ""} {
 		d, err := New(mode, f)
 		assert.NilError(t, err)
 		_, ok := d.(*ticking)
 		assert.Assert(t, ok, mode)
 		assert.NilError(t, d.Close())
 	}
+	_, err = New(TTY, f)
+	assert.ErrorContains(t, err, "needs a terminal")
 }
 
 func TestClean(t *testing.T) {
