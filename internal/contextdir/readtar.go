@@ -137,7 +137,7 @@ func ReadTar(ctx context.Context, r io.Reader, spool *Spool, fn func(index.Entry
 			return err
 		}
 		if e.Type == index.Regular {
-			if e.Offset, e.Size, e.Digest, err = spool.put(tr); err != nil {
+			if e.Offset, e.Size, e.Digest, err = spool.put(&ctxReader{ctx, tr}); err != nil {
 				return fmt.Errorf("unpack %q: %w", e.Path, err)
 			}
 		}

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +25,8 @@ type gitServer struct {
 	t   *testing.T
 	dir string
 	url string
-	// auth, if set, is the Authorization header that is needed.
-	auth string
+	// auth, if it holds something, is the Authorization header that is needed.
+	auth atomic.Value
 }
 
 func newGitServer(t *testing.T) *gitServer {
@@ -37,7 +39,7 @@ func newGitServer(t *testing.T) *gitServer {
 	h := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + s.dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.auth != "" && r.Header.Get("Authorization") != s.auth {
+		if auth, ok := s.auth.Load().(string); ok && r.Header.Get("Authorization") != auth {
 			w.Header().Set("WWW-Authenticate", "Basic")
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -326,10 +328,7 @@ func TestGitAuthSecrets(t *testing.T) {
 		"GIT_AUTH_HEADER." + host:   "tok",
 		"GIT_AUTH_TOKEN.other.host": "",
 	} {
-		s.auth = auth
-		if auth == "" {
-			s.auth = "never"
-		}
+		s.auth.Store(cmp.Or(auth, "never"))
 		c := client(t, Options{Secret: func(name string) ([]byte, bool) { return []byte("tok\n"), name == secret }})
 		at, err := c.Git(t.Context(), Repo{Remote: u}, Commit{}, t.TempDir())
 		if auth == "" {
