@@ -174,6 +174,9 @@ func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
 		return nil // a record without its layer is a miss
 	}
 	e.onClose(l.Release)
+	if !l.HasContent() {
+		return nil // an index alone is good for nothing but its name
+	}
 	if !e.dry {
 		e.events.start(w.step.Name).finish(true, nil)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -36,7 +37,7 @@ func (e *engine) image(ctx context.Context, final *state) (*builtImage, error) {
 		l, err := r.stored(ctx)
 		if err == nil {
 			var blob oci.Layer
-			if blob, err = l.EnsureBlob(ctx, e.want.compression); err == nil {
+			if blob, err = e.blobOf(ctx, l); err == nil {
 				img.Layers = append(img.Layers, blob)
 				img.Config.RootFS.DiffIDs = append(img.Config.RootFS.DiffIDs, blob.DiffID)
 			}
@@ -52,6 +53,14 @@ func (e *engine) image(ctx context.Context, final *state) (*builtImage, error) {
 	}
 	b.image = img
 	return b, nil
+}
+
+// blobOf is the blob that the image carries for a layer: others' blobs stay as they are, ours are packed as asked for.
+func (e *engine) blobOf(ctx context.Context, l *store.Layer) (oci.Layer, error) {
+	if blobs := l.Blobs(); l.Foreign() && len(blobs) > 0 {
+		return blobs[0], nil
+	}
+	return l.EnsureBlob(ctx, e.want.compression)
 }
 
 // fillHistory puts times to our history entries: each layer's own, and for entries without a layer the one before. Those of the
