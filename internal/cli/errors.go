@@ -106,6 +106,18 @@ func (sh *shell) report(ctx context.Context, err error) int {
 	return v.Status
 }
 
+// parts are the errors that errors.Join put together, as a command gives them that works on several things.
+func parts(err error) []error {
+	var asked *statusError
+	if errors.As(err, &asked) && asked == err {
+		err = asked.Err
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return nil
+}
+
 // printError prints the one error that ends a command: first, for a failed step, its last output and the Dockerfile's
 // lines, then the error and the hint.
 func (sh *shell) printError(err error, v verdict) {
@@ -123,6 +135,12 @@ func (sh *shell) printError(err error, v verdict) {
 			ExitCode int    `json:"exitCode,omitempty"` // of the RUN that failed
 		}{"error", err.Error(), v.Hint, v.Status, code})
 		fmt.Fprintf(sh.stderr, "%s\n", line)
+		return
+	}
+	if several := parts(err); len(several) > 1 {
+		for _, e := range several {
+			sh.printError(e, judge(e))
+		}
 		return
 	}
 	var step *build.StepError

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/container"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -57,6 +58,7 @@ func TestErrorTable(t *testing.T) {
 		{"disk full", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exitMachine, "disk is full"},
 		{"quota", &fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}, exitMachine, "quota"},
 		{"insecure store", fmt.Errorf("open: %w", &store.InsecureError{}), exitMachine, "0700"},
+		{"name taken", fmt.Errorf("x: %w", &container.NameError{Name: "db", Taken: "0123"}), exitFailed, "cairn rm db"},
 		{"hinted", &hintedError{Err: errors.New("x"), Hint: "try y"}, exitFailed, "try y"},
 		{"other", errors.New("x"), exitFailed, ""},
 	} {
@@ -135,6 +137,14 @@ func TestReport(t *testing.T) {
 	assert.Equal(t, text, `{"event":"error","error":"a \"b\"","hint":"c","status":1}`+"\n")
 	_, text = reported(t, ctx, true, &build.CommandError{Args: []string{"x"}, Code: 7, Err: &sandbox.ExitError{Code: 7}})
 	assert.Assert(t, strings.Contains(text, `"status":1,"exitCode":7}`), text)
+}
+
+func TestSeveralErrorsAreSeveralLines(t *testing.T) {
+	err := errors.Join(&hintedError{Err: errors.New("a"), Hint: "x"}, errors.New("b"))
+	for _, e := range []error{err, &statusError{Status: 1, Err: err}} {
+		_, text := reported(t, context.Background(), false, e)
+		assert.Equal(t, text, "error: a\nhint: x\nerror: b\n")
+	}
 }
 
 func TestFailedStepIsShown(t *testing.T) {

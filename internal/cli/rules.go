@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/container"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -29,6 +30,7 @@ func errorRules() []func(error) (verdict, bool) {
 		dockerfileRule,
 		diskRule,
 		storeRule,
+		containerRule,
 		networkRule,
 		stepRule,
 		hintRule,
@@ -206,6 +208,19 @@ func storeRule(err error) (verdict, bool) {
 		return verdict{}, false
 	}
 	return verdict{exitMachine, "the data directory must be yours, and yours alone (mode 0700): choose another with --root or CAIRN_ROOT"}, true
+}
+
+func containerRule(err error) (verdict, bool) {
+	var name *container.NameError
+	switch {
+	case errors.As(err, &name) && name.Taken != "":
+		return verdict{exitFailed, "remove that one with cairn rm " + name.Name + ", or choose another name"}, true
+	case errors.Is(err, container.ErrNotFound):
+		return verdict{exitFailed, "cairn ps lists what is there"}, true
+	case errors.Is(err, container.ErrRunning):
+		return verdict{exitFailed, "end its command first"}, true
+	}
+	return verdict{}, false
 }
 
 func networkRule(err error) (verdict, bool) {
