@@ -55,7 +55,7 @@ func printAppHelp(w io.Writer, app *cli.App) error {
 	fmt.Fprintf(&b, "%s\n\nUSAGE\n   %s [--root DIR] COMMAND [OPTIONS] ...\n\nCOMMANDS\n", app.Usage, app.Name)
 	for _, c := range app.Commands {
 		if !c.Hidden {
-			fmt.Fprintf(&b, "   %-10s %s\n", c.Name, c.Usage)
+			fmt.Fprintf(&b, "   %-11s %s\n", c.Name, c.Usage)
 		}
 	}
 	b.WriteString("\nOPTIONS\n")

@@ -95,6 +95,7 @@ func newApp(sh *shell) *cli.App {
 			newSaveCommand(sh),
 			newLoadCommand(sh),
 			newVersionCommand(sh),
+			newCompletionCommand(sh),
 			newHelpCommand(sh),
 		},
 	}
