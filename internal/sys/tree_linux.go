@@ -85,6 +85,11 @@ func SetXattrAt(dir FD, name, attr string, value []byte) error {
 	return at("set xattr "+attr, name, func() error { return unix.Lsetxattr(through(dir, name), attr, value, 0) })
 }
 
+// RemoveXattrAt removes an extended attribute.
+func RemoveXattrAt(dir FD, name, attr string) error {
+	return at("remove xattr "+attr, name, func() error { return unix.Lremovexattr(through(dir, name), attr) })
+}
+
 // XattrsAt reads all extended attributes; nil where there are none or the file system has none at all.
 func XattrsAt(dir FD, name string) (map[string]string, error) {
 	path := through(dir, name)

@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -92,30 +91,6 @@ func (rd *reader) all(ctx context.Context) error {
 	}
 }
 
-// physicalSize is how many bytes of content follow a header that is no sparse file's.
-func physicalSize(h *tar.Header) int64 {
-	if isSparse(h) {
-		return 0 // read to its end by then
-	}
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont:
-		return h.Size
-	}
-	return 0
-}
-
-func isSparse(h *tar.Header) bool {
-	if h.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
-}
-
 // entry takes in one entry of the tar; header is where its first header starts.
 func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error {
 	if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == 'V' { // comments and volume labels
@@ -157,37 +132,6 @@ func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error 
 		return rd.file(ctx, at, e)
 	}
 	return rd.special(at, e)
-}
-
-// entryOf translates a header, without its name.
-func entryOf(h *tar.Header) (index.Entry, error) {
-	e := index.Entry{Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, MTime: time.Unix(h.ModTime.Unix(), 0).UTC(), Offset: -1}
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		e.Type, e.Size = index.Regular, h.Size
-	case tar.TypeDir:
-		e.Type = index.Directory
-	case tar.TypeSymlink:
-		e.Type, e.Link = index.Symlink, h.Linkname
-	case tar.TypeLink:
-		e.Type = index.Hardlink
-	case tar.TypeChar, tar.TypeBlock:
-		e.Type, e.Major, e.Minor = index.CharDevice, uint32(h.Devmajor), uint32(h.Devminor)
-		if h.Typeflag == tar.TypeBlock {
-			e.Type = index.BlockDevice
-		}
-	case tar.TypeFifo:
-		e.Type = index.FIFO
-	default:
-		return e, fmt.Errorf("%q: entry of unknown type %q", h.Name, h.Typeflag)
-	}
-	var err error
-	if e.Type == index.Regular || e.Type == index.Directory { // what else can have some is not restored by anyone
-		if e.Xattrs, err = tarXattrs(h.PAXRecords); err != nil {
-			return e, fmt.Errorf("%q: %w", h.Name, err)
-		}
-	}
-	return e, nil
 }
 
 // imply makes a directory that the tar has not named (yet). Over a whiteout it is a new one.

@@ -3,6 +3,7 @@ package layer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -148,3 +149,5 @@ func formOf(t testing.TB, ix *index.Index, tar []byte, mode owners.Mode) (string
 	assert.NilError(t, layer.Extract(t.Context(), ix, bytes.NewReader(tar), dir, layer.ReadOptions{Owners: mode, Table: table}))
 	return dir, table
 }
+
+func asError[T error](err error, target *T) bool { return errors.As(err, target) }

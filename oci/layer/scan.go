@@ -22,8 +22,9 @@ import (
 // With o.Below it is what a RUN left in an overlay's upper directory, and nobody else uses it any more. Then the index is
 // reduced to what changed: whiteouts stand only where the layers below have the name, opaque directories become explicit
 // whiteouts, directories that are as below and have no change inside are left out, as are sockets. The directory is brought
-// into agreement with the index: mtimes get whole seconds (and at most o.Epoch), left-out directories the mtime they have
-// below, and useless whiteouts and sockets are removed. Without o.Below only mtimes are changed.
+// into agreement with the index, so that it is that layer's form on any layers below: mtimes get whole seconds (and at most
+// o.Epoch), left-out directories the mtime they have below, opaque directories whiteouts instead, and useless whiteouts and
+// sockets are removed. Without o.Below only mtimes are changed.
 //
 // A name that a reader of the layer would take for a whiteout is a *index.NameError.
 func Scan(ctx context.Context, dir string, o ScanOptions) (*index.Index, error) {
@@ -67,44 +68,39 @@ func (f *found) absent() bool {
 	return f.kind() == unix.S_IFCHR && f.st.Rdev == 0 || f.kind() == unix.S_IFREG && f.st.Size == 0 && f.whiteout
 }
 
-// dir adds what is in the directory at path. hidden says that nothing of the layers below is seen in it. It reports whether
-// anything in it is changed.
+// dir adds what is in the directory at path. hidden says that nothing of the layers below is seen in
+// it. It reports whether anything in it is changed.
 func (s *scanner) dir(ctx context.Context, path string, hidden bool) (changed bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	below := s.below(path)
-	all, err := s.list(path, below)
+	files, gone, err := s.list(path, below, hidden)
 	if err != nil {
 		return false, err
 	}
-	for _, f := range all {
-		at := index.Join(path, f.name)
-		old, had := below[f.name]
-		var diff bool
-		switch {
-		case f.absent():
-			continue
-		case f.kind() == unix.S_IFSOCK:
-			continue
-		case f.kind() == unix.S_IFDIR:
-			diff, err = s.subdirectory(ctx, at, f, old, hidden)
-		default:
-			diff, err = true, s.file(at, f)
+	for _, f := range files {
+		at, diff := index.Join(path, f.name), true
+		if f.kind() == unix.S_IFDIR {
+			diff, err = s.subdirectory(ctx, at, f, below[f.name], hidden)
+		} else {
+			err = s.file(at, f)
 		}
 		if err != nil {
 			return false, err
 		}
 		changed = changed || diff
-		if had {
-			delete(below, f.name)
+	}
+	for _, name := range gone {
+		changed = true
+		if err := s.b.Add(index.Entry{Path: index.Join(path, name), Type: index.Whiteout}); err != nil {
+			return false, err
 		}
 	}
-	gone, err := s.whiteouts(path, all, below, hidden)
-	return changed || gone, err
+	return changed, nil
 }
 
-// below returns what the layers below have at path, by name; nil when nobody knows.
+// below returns what the layers below have at path, by name; nothing when nobody knows.
 func (s *scanner) below(path string) map[string]index.Entry {
 	if s.o.Below == nil {
 		return nil
@@ -116,44 +112,51 @@ func (s *scanner) below(path string) map[string]index.Entry {
 	return names
 }
 
-// list reads a directory, sorted by name, and tidies it: mtimes, and what has no place in a layer.
-func (s *scanner) list(path string, below map[string]index.Entry) ([]found, error) {
+// list reads a directory: the files it has, sorted by name, and the names that are whited out. It tidies what it reads.
+func (s *scanner) list(path string, below map[string]index.Entry, hidden bool) (files []found, gone []string, err error) {
 	f, err := sys.OpenBeneath(s.root, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil, fmt.Errorf("read directory %q: %w", path, err)
+		return nil, nil, fmt.Errorf("read directory %q: %w", path, err)
 	}
 	slices.Sort(names)
 	fd := sys.FD(f.Fd())
 	self, err := sys.StatAt(fd, ".")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	removed := false
-	all := make([]found, 0, len(names))
+	var others []found // whiteouts and sockets
 	for _, name := range names {
 		entry, err := s.look(fd, name)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", index.Join(path, name), err)
+		switch {
+		case err != nil:
+			return nil, nil, fmt.Errorf("%q: %w", index.Join(path, name), err)
+		case entry.absent() || entry.kind() == unix.S_IFSOCK:
+			others = append(others, entry)
+		default:
+			files = append(files, entry)
 		}
-		_, had := below[name]
-		if useless := entry.absent() && !had || entry.kind() == unix.S_IFSOCK; useless && s.o.Below != nil {
-			removed = true
-			if err := sys.UnlinkAt(fd, name); err != nil {
-				return nil, fmt.Errorf("%q: %w", index.Join(path, name), err)
+	}
+	if s.o.Below == nil {
+		for _, o := range others {
+			if o.absent() {
+				gone = append(gone, o.name)
 			}
-			continue
 		}
-		all = append(all, entry)
+		return files, gone, nil
 	}
-	if removed {
-		return all, sys.SetTimes(fd, path, s.mtime(&self))
+	t := tidier{fd: fd, others: others, gone: missing(files, others, below, hidden)}
+	if err := t.tidy(hidden); err != nil {
+		return nil, nil, fmt.Errorf("tidy directory %q: %w", path, err)
 	}
-	return all, nil
+	if t.changed {
+		return files, t.gone, sys.SetTimes(fd, path, s.mtime(&self))
+	}
+	return files, t.gone, nil
 }
 
 // look reads one name, and cuts its mtime.
@@ -220,29 +223,6 @@ func (s *scanner) restoreTime(e, old index.Entry) error {
 // leaves no trace.
 func sameDirectory(a, b index.Entry) bool {
 	return b.Type == index.Directory && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
-}
-
-// whiteouts adds those of a directory: what is below, left over in below, and not in all.
-func (s *scanner) whiteouts(path string, all []found, below map[string]index.Entry, hidden bool) (any bool, err error) {
-	for _, f := range all {
-		if _, had := below[f.name]; !f.absent() || hidden && s.o.Below != nil || !had && s.o.Below != nil {
-			continue
-		}
-		any = true
-		if err := s.b.Add(index.Entry{Path: index.Join(path, f.name), Type: index.Whiteout}); err != nil {
-			return any, err
-		}
-	}
-	if !hidden || s.o.Below == nil {
-		return any, nil
-	}
-	for name := range below {
-		any = true
-		if err := s.b.Add(index.Entry{Path: index.Join(path, name), Type: index.Whiteout}); err != nil {
-			return any, err
-		}
-	}
-	return any, nil
 }
 
 // entry returns what all types have in common.

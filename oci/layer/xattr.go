@@ -12,6 +12,7 @@ const (
 	capability    = "security.capability"
 	overlayPrefix = "user.overlay."
 	opaqueXattr   = overlayPrefix + "opaque"
+	trustedOpaque = "trusted.overlay.opaque"
 	originXattr   = overlayPrefix + "origin"
 	whiteoutXattr = overlayPrefix + "whiteout"
 	paxXattr      = "SCHILY.xattr."
@@ -41,7 +42,7 @@ type diskXattrs struct {
 
 // sortXattrs tells the attributes of a file apart.
 func sortXattrs(found map[string]string) (x diskXattrs, err error) {
-	x.opaque = found[opaqueXattr] == "y" || found["trusted.overlay.opaque"] == "y"
+	x.opaque = found[opaqueXattr] == "y" || found[trustedOpaque] == "y"
 	_, x.whiteout = found[whiteoutXattr]
 	if record, ok := found[owners.Xattr]; ok {
 		if x.owner, err = owners.Decode([]byte(record)); err != nil {
