@@ -112,7 +112,7 @@ type outputWriter struct {
 	tail   *tail
 }
 
-func (w outputWriter) Write(p []byte) (int, error) {
+func (w *outputWriter) Write(p []byte) (int, error) {
 	w.tail.add(p)
 	w.v.output(w.stream, p)
 	return len(p), nil

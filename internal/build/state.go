@@ -188,5 +188,17 @@ func (s *state) dirs(ctx context.Context) ([]string, error) {
 		}
 		below = append(below, l)
 	}
-	return out, nil
+	return withoutRepeats(out), nil
+}
+
+// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what lies further
+// down is hidden by its equal above.
+func withoutRepeats(dirs []string) []string {
+	out := dirs[:0:0]
+	for _, d := range dirs {
+		if !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return out
 }

@@ -123,9 +123,10 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	}
 	proc.Args = op.args
 	proc.Env = append(proc.Env, root.env...)
+	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
 		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: "buildkitsandbox", Network: networkOf(op.network),
-		Insecure: op.insecure, Stdout: outputWriter{w.v, 1, w.tail}, Stderr: outputWriter{w.v, 2, w.tail},
+		Insecure: op.insecure, Stdout: out, Stderr: out,
 	}
 	if err := w.limits(&spec); err != nil {
 		return err
