@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -188,17 +189,22 @@ func (s *state) dirs(ctx context.Context) ([]string, error) {
 		}
 		below = append(below, l)
 	}
-	return withoutRepeats(out), nil
+	return withoutRepeats(out)
 }
 
 // withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what lies further
-// down is hidden by its equal above.
-func withoutRepeats(dirs []string) []string {
-	out := dirs[:0:0]
+// down is hidden by its equal above. One directory can have two names while its layer is being stored.
+func withoutRepeats(dirs []string) ([]string, error) {
+	var out []string
+	var seen []os.FileInfo
 	for _, d := range dirs {
-		if !slices.Contains(out, d) {
-			out = append(out, d)
+		st, err := os.Stat(d)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(seen, func(o os.FileInfo) bool { return os.SameFile(o, st) }) {
+			out, seen = append(out, d), append(seen, st)
 		}
 	}
-	return out
+	return out, nil
 }
