@@ -14,7 +14,7 @@ import (
 
 // fixtureOnces are the things that several cases use and that are made when the first one asks.
 type fixtureOnces struct {
-	busybox, debian, lsfs, docker fixture
+	busybox, debian, lsfs, agentls, docker fixture
 }
 
 // fixture is a path (or an address) that is made once; its error says why there is none.
@@ -26,7 +26,7 @@ type fixture struct {
 }
 
 func (f *fixtureOnces) stop() {
-	for _, x := range []*fixture{&f.busybox, &f.debian, &f.lsfs, &f.docker} {
+	for _, x := range []*fixture{&f.busybox, &f.debian, &f.lsfs, &f.agentls, &f.docker} {
 		if x.stop != nil {
 			x.stop()
 		}
@@ -43,6 +43,9 @@ func (f *fixture) get() (string, error) {
 		case &shared.once.lsfs:
 			f.path = filepath.Join(shared.dir, "bin", "lsfs")
 			f.err = goBuild(f.path, "lsfs")
+		case &shared.once.agentls:
+			f.path = filepath.Join(shared.dir, "bin", "agentls")
+			f.err = goBuild(f.path, "agentls")
 		case &shared.once.docker:
 			f.path, f.stop, f.err = findDocker()
 		}

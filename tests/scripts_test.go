@@ -42,6 +42,9 @@ func TestScript(t *testing.T) {
 					"cat":    cmdCat,
 					"steps":  cmdSteps,
 					"lsfs":   cmdLsfs,
+					"http":   cmdHTTP,
+					"git":    cmdGit,
+					"agent":  cmdAgent,
 				},
 				UpdateScripts: os.Getenv("UPDATE") != "",
 			})

@@ -28,6 +28,7 @@ func errorRules() []func(error) (verdict, bool) {
 		setupRule,
 		registryRule,
 		dockerfileRule,
+		givenRule,
 		diskRule,
 		storeRule,
 		containerRule,
@@ -184,6 +185,19 @@ func dockerfileRule(err error) (verdict, bool) {
 		return verdict{exitDockerfile, hint}, true
 	case errors.As(err, &missing):
 		return verdict{exitDockerfile, "another name or place is given with --file"}, true
+	}
+	return verdict{}, false
+}
+
+// givenRule: a step needs what only the command line can give.
+func givenRule(err error) (verdict, bool) {
+	var secret *build.MissingSecretError
+	var agent *build.MissingSSHError
+	switch {
+	case errors.As(err, &secret):
+		return verdict{exitUsage, fmt.Sprintf("pass it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID)}, true
+	case errors.As(err, &agent):
+		return verdict{exitUsage, fmt.Sprintf("pass one with --ssh %s (the agent of SSH_AUTH_SOCK), or --ssh %s=SOCKET or KEY", agent.ID, agent.ID)}, true
 	}
 	return verdict{}, false
 }
