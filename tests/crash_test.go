@@ -134,7 +134,7 @@ func (w *world) noLeftovers(what string) {
 		w.t.Fatal(err)
 	}
 	more, _ := filepath.Glob(filepath.Join(w.root, "oci", ".*"))
-	blobs, _ := filepath.Glob(filepath.Join(w.root, "oci", "blobs", "sha256", "*[!0-9a-f]*"))
+	blobs, _ := filepath.Glob(filepath.Join(w.root, "oci", "blobs", "sha256", "*[^0-9a-f]*"))
 	if left = slices.Concat(left, more, blobs); len(left) > 0 {
 		w.t.Fatalf("%s: left behind: %v", what, left)
 	}
