@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairnbuild/cairn/internal/sys"
 	"github.com/cairnbuild/cairn/sandbox/internal/child"
+	"github.com/cairnbuild/cairn/sandbox/internal/emulate"
 	"github.com/cairnbuild/cairn/sandbox/internal/wire"
 )
 
@@ -20,6 +21,8 @@ func RunIfChild() {
 	switch os.Args[0] {
 	case wire.ArgStep:
 		child.Main()
+	case wire.ArgIDs:
+		emulate.Main()
 	case wire.ArgMaps:
 		waitForMaps()
 	case wire.ArgUserns:

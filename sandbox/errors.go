@@ -47,8 +47,10 @@ const (
 	StageMounts = wire.StageMounts // a target is missing, or not what it should be
 	StageRoot   = wire.StageRoot
 	StageProc   = wire.StageProc
-	StageUser   = wire.StageUser // ids that the id map does not have
-	StageExec   = wire.StageExec // the program is missing (ENOENT) or can't be executed (EACCES, ENOEXEC)
+	// StageSupervise: no listener (EBUSY: this is a sandbox with one id inside another), or its supervisor ended.
+	StageSupervise = wire.StageSupervise
+	StageUser      = wire.StageUser // ids that the id map does not have
+	StageExec      = wire.StageExec // the program is missing (ENOENT) or can't be executed (EACCES, ENOEXEC)
 )
 
 func (e *SetupError) Error() string {

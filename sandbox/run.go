@@ -32,7 +32,7 @@ func Run(ctx context.Context, spec Spec) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	s := step{spec: &spec}
+	s := step{spec: &spec, super: newSupervision(&spec)}
 	defer s.close()
 	if err := s.start(w); err != nil {
 		return err
@@ -46,6 +46,7 @@ type step struct {
 	cmd    *exec.Cmd
 	report *os.File // what the child says
 	stdio  stdio
+	super  *supervision
 }
 
 func (s *step) close() {
@@ -74,6 +75,13 @@ func (s *step) start(w *wire.Spec) error {
 		s.stdio.abandon()
 		return setupError(wire.StageClone, err)
 	}
+	files := append([]*os.File{specR, reportW, program}, s.stdio.socket()...)
+	if s.super != nil {
+		if w.Supervise, err = s.super.start(&pipes, socketFD(files)); err != nil {
+			s.abandon()
+			return setupError(wire.StageSupervise, err)
+		}
+	}
 	s.cmd = &exec.Cmd{
 		Path:       fmt.Sprintf("/proc/self/fd/%d", wire.FDProgram),
 		Args:       []string{wire.ArgStep},
@@ -81,7 +89,7 @@ func (s *step) start(w *wire.Spec) error {
 		Stdin:      s.stdio.child[0],
 		Stdout:     s.stdio.child[1],
 		Stderr:     s.stdio.child[2],
-		ExtraFiles: append([]*os.File{specR, reportW, program}, s.stdio.socket()...),
+		ExtraFiles: append(files, s.super.files()...),
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: s.spec.cloneflags(),
 			Pdeathsig:  syscall.SIGKILL,
@@ -89,7 +97,7 @@ func (s *step) start(w *wire.Spec) error {
 		},
 	}
 	if err := s.cmd.Start(); err != nil {
-		s.stdio.abandon()
+		s.abandon()
 		return setupError(wire.StageClone, err)
 	}
 	pipes.closeChildEnds()
@@ -99,12 +107,19 @@ func (s *step) start(w *wire.Spec) error {
 	return nil
 }
 
+// abandon undoes what was prepared for a step that could not be started.
+func (s *step) abandon() {
+	s.stdio.abandon()
+	s.super.abandon()
+}
+
 // wait sees the step through: setting up, running, the end of its output.
 func (s *step) wait(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.cmd.Process.Kill() })
 	defer stop()
 	done := make(chan struct{})
 	defer close(done)
+	s.super.watch(func() { _ = s.cmd.Process.Kill() })
 	s.stdio.pump()
 
 	ready, failed := wire.Outcome(s.report)
@@ -113,6 +128,7 @@ func (s *step) wait(ctx context.Context) error {
 		go s.forward(done)
 	}
 	_ = s.cmd.Wait() // the state tells all
+	lost := s.super.finish()
 	outErr := s.stdio.finish()
 
 	switch state := s.cmd.ProcessState; {
@@ -120,6 +136,8 @@ func (s *step) wait(ctx context.Context) error {
 		return fmt.Errorf("run: %w", context.Cause(ctx))
 	case failed != nil:
 		return fromFailed(failed)
+	case lost != nil:
+		return lost
 	case !ready:
 		return &SetupError{Stage: wire.StageClone, Text: "cairn-step ended early: " + state.String()}
 	case !state.Success():

@@ -34,6 +34,8 @@ type Spec struct {
 	// Mounts are made in order, on targets that exist in the root or in a mount before.
 	Mounts  []mount.Mount
 	Process Process
+	// Owners are what Run needs to know, and tells, in a user namespace with one id.
+	Owners Owners
 	// Hostname is empty for the outer one.
 	Hostname string
 	Network  Network

@@ -29,6 +29,14 @@ func defaultCapabilities() uint64 {
 	return set
 }
 
+// capabilities are those of the step's root.
+func (s *Spec) capabilities() uint64 {
+	if s.Insecure {
+		return allCapabilities()
+	}
+	return defaultCapabilities()
+}
+
 // allCapabilities are those that the kernel knows.
 func allCapabilities() uint64 { return 1<<(unix.CAP_LAST_CAP+1) - 1 }
 
@@ -57,7 +65,7 @@ func (s *Spec) wire() (*wire.Spec, error) {
 	}
 	w := &wire.Spec{
 		Root: s.Root, Mounts: s.Mounts, Hostname: s.Hostname, ReadonlyRoot: s.ReadonlyRoot, Confine: !s.Insecure,
-		ShmSize: s.Limits.ShmSize, Capabilities: defaultCapabilities(),
+		ShmSize: s.Limits.ShmSize, Capabilities: s.capabilities(),
 		Process: wire.Process{
 			Args: p.Args, Env: p.Env, Dir: p.Dir, UID: p.UID, GID: p.GID, Groups: p.Groups, KeepGroups: setgroupsDenied(),
 		},
@@ -83,9 +91,7 @@ func (s *Spec) wire() (*wire.Spec, error) {
 		}
 		w.Rlimits = append(w.Rlimits, wire.Rlimit{Resource: n, Soft: l.Soft, Hard: l.Hard})
 	}
-	if s.Insecure {
-		w.Capabilities = allCapabilities()
-	} else {
+	if !s.Insecure {
 		w.Filter = defaultFilter()
 	}
 	if p.TTY != nil {

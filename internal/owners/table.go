@@ -119,6 +119,16 @@ func (t *Table) Set(path string, o Owner) {
 	t.m[path] = o
 }
 
+// Records returns a copy of all records.
+func (t *Table) Records() map[string]Owner {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.m)
+}
+
 // Len returns the number of records.
 func (t *Table) Len() int {
 	if t == nil {

@@ -94,10 +94,9 @@ func (c *child) start() error {
 		{wire.StageLimits, c.limits},
 		{wire.StageScope, c.scope},
 		{wire.StageBounding, c.bounding},
-		// A system call that the parent must supervise (user notification) would have its filter loaded here, while this
-		// process may still do so without no_new_privs; its descriptor goes out over wire.FDSocket like a terminal's.
 		{wire.StageFilter, c.filter},
 		{wire.StageUser, c.user},
+		{wire.StageSupervise, c.supervise},
 		{wire.StageCaps, c.capabilities},
 		{wire.StageExec, c.exec},
 	} {

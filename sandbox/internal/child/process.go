@@ -126,6 +126,9 @@ func (c *child) filter() error {
 
 // user gives the pipes to the user, so that it may open /dev/stdout again, and then becomes it.
 func (c *child) user() error {
+	if c.spec.Supervise != nil {
+		return nil // the supervisor says who it is
+	}
 	p := c.spec.Process
 	for fd := range 3 {
 		var st unix.Stat_t
@@ -139,7 +142,7 @@ func (c *child) user() error {
 // capabilities leaves a root process the bounding set and anybody else nothing; the bounding set still lets sudo work.
 func (c *child) capabilities() error {
 	var caps uint64
-	if c.spec.Process.UID == 0 {
+	if c.spec.Process.UID == 0 || c.spec.Supervise != nil { // execve gives them to the one user there is anyway
 		caps = c.spec.Capabilities
 	}
 	if err := sys.SetCapabilities(caps); err != nil {

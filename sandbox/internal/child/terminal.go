@@ -27,6 +27,9 @@ func (c *child) terminal() error {
 		return err
 	}
 	p := c.spec.Process
+	if c.spec.Supervise != nil {
+		p.UID = 0
+	}
 	if err := unix.Fchown(int(slave), int(p.UID), -1); err != nil {
 		return os.NewSyscallError("chown terminal", err)
 	}

@@ -14,6 +14,7 @@
 //	cairn-userns                               cairn-step
 //	  Spec (JSON on fd 3, to EOF)     ------>  mounts, pivot_root, terminal, ids, capabilities, filters
 //	                                  <------  the terminal's master (fd 6, only when the Spec asks for one)
+//	                                  ------>  cairn-ids: the listener of its filter (in a user namespace with one id)
 //	                                  <------  Report{Failed} on fd 4, then exit
 //	                                  <------  or Report{Ready} and, fd 4 being close-on-exec, EOF: execve succeeded
 //	  wait                            <------  the command's own status
@@ -40,6 +41,7 @@ const (
 	ArgMaps   = "cairn-maps"   // first stage of cairn-userns, waiting for its id maps
 	ArgUserns = "cairn-userns" // second stage
 	ArgStep   = "cairn-step"
+	ArgIDs    = "cairn-ids" // beside a cairn-step that has only one id, see package emulate
 )
 
 // The descriptors of both children.
@@ -76,8 +78,18 @@ type Spec struct {
 	Capabilities uint64 `json:"capabilities"`
 	// Filter is a seccomp program of 8 byte instructions, empty for none.
 	Filter []byte `json:"filter,omitempty"`
+	// Supervise has owners and users emulated: Process names ids that the user namespace does not have.
+	Supervise *Supervise `json:"supervise,omitempty"`
 	// Terminal asks for a pseudo-terminal of this size.
 	Terminal *Size `json:"terminal,omitempty"`
+}
+
+// Supervise says how a step gets its supervisor.
+type Supervise struct {
+	// Filter is the seccomp program whose listener the supervisor gets.
+	Filter []byte `json:"filter"`
+	// Socket is the descriptor to send it over.
+	Socket int `json:"socket"`
 }
 
 // Process is the command.

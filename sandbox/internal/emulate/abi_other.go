@@ -1,0 +1,6 @@
+//go:build !amd64 && !arm64
+
+package emulate
+
+// abis is empty: a sandbox with one id is then one without emulation.
+func abis() []abi { return nil }

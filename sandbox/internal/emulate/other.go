@@ -1,0 +1,160 @@
+package emulate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairnbuild/cairn/internal/owners"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// statusLine reads one line of the caller's /proc/PID/status, or of that of another process.
+func statusLine(pid int, field string) (string, bool) {
+	b, err := os.ReadFile(itoa(pid) + "/status")
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, field+":"); ok {
+			return strings.TrimSpace(rest), true
+		}
+	}
+	return "", false
+}
+
+// status reads a number of the given base from there.
+func (r *request) status(field string, base int, otherwise uint64) uint64 {
+	line, ok := statusLine(r.pid, field)
+	if !ok {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(line, base, 32)
+	if err != nil {
+		return otherwise
+	}
+	return n
+}
+
+// listxattr leaves the owner record out of a list, so that nobody copies it to another file.
+func listxattr(r *request) answer {
+	t, ok := r.target()
+	if !ok {
+		return goOn()
+	}
+	if _, ok := r.w.record(t); !ok {
+		return goOn()
+	}
+	list := unix.Llistxattr
+	if t.follow {
+		list = unix.Listxattr
+	}
+	buf := make([]byte, math.MaxUint16+1) // XATTR_LIST_MAX
+	n, err := list(t.name(), buf)
+	if err != nil {
+		return goOn()
+	}
+	kept := make([]byte, 0, n)
+	for name := range bytes.SplitAfterSeq(buf[:n], []byte{0}) {
+		if string(name) != owners.Xattr+"\x00" {
+			kept = append(kept, name...)
+		}
+	}
+	size := r.n.args[r.e.arg+1]
+	switch {
+	case size == 0:
+		return result(len(kept))
+	case uint64(len(kept)) > size:
+		return fail(unix.ERANGE)
+	case !r.write(r.n.args[r.e.arg], kept):
+		return fail(unix.EFAULT)
+	}
+	return result(len(kept))
+}
+
+// peercred tells who is at the other end of a unix socket: a server that lets users in by their id asks this.
+func peercred(r *request) answer {
+	if int32(r.n.args[1]) != unix.SOL_SOCKET {
+		return goOn()
+	}
+	peer, ok := r.peer(int(int32(r.n.args[0])))
+	if !ok || peer.Pid == 0 {
+		return goOn()
+	}
+	spaces, _ := statusLine(int(peer.Pid), "NSpid")
+	numbers := strings.Fields(spaces)
+	if len(numbers) < 2 {
+		return goOn() // not of the sandbox
+	}
+	inner, err := strconv.Atoi(numbers[len(numbers)-1])
+	if err != nil {
+		return goOn()
+	}
+	c := r.w.s.creds.of(int(peer.Pid))
+	b := make([]byte, 0, 12)
+	for _, v := range []uint32{uint32(inner), c.uid.effective, c.gid.effective} {
+		b = binary.NativeEndian.AppendUint32(b, v)
+	}
+	var size [4]byte
+	if !r.read(r.n.args[4], size[:]) {
+		return fail(unix.EFAULT)
+	}
+	b = b[:min(len(b), int(binary.NativeEndian.Uint32(size[:])))]
+	binary.NativeEndian.PutUint32(size[:], uint32(len(b)))
+	if !r.write(r.n.args[3], b) || !r.write(r.n.args[4], size[:]) {
+		return fail(unix.EFAULT)
+	}
+	return answer{}
+}
+
+// peer asks the kernel, with a copy of the caller's socket.
+func (r *request) peer(fd int) (*unix.Ucred, bool) {
+	group, err := strconv.Atoi(first(statusLine(r.pid, "Tgid")))
+	if err != nil {
+		return nil, false
+	}
+	process, err := unix.PidfdOpen(group, 0)
+	if err != nil {
+		return nil, false
+	}
+	defer unix.Close(process)
+	socket, err := unix.PidfdGetfd(process, fd, 0)
+	if err != nil {
+		return nil, false
+	}
+	defer unix.Close(socket)
+	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return peer, err == nil
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// newRoot comes before a process may have another root directory than the rest: from now on each call is looked at from its
+// caller's.
+func newRoot(r *request) answer {
+	r.w.s.roots.Store(true)
+	return goOn()
+}
+
+// newNamespace comes before there may be processes in another user namespace. Ids mean something else to those, and the
+// kernel knows what: they are left alone.
+func newNamespace(r *request) answer {
+	r.w.s.roots.Store(true)
+	r.w.s.namespaces.Store(true)
+	return goOn()
+}
+
+// clone3 has its flags in memory. Docker's profile answers it with ENOSYS first.
+func clone3(r *request) answer {
+	var flags [8]byte
+	if r.read(r.n.args[0], flags[:]) && binary.NativeEndian.Uint64(flags[:])&(cloneNewUser|cloneNewNS) != 0 {
+		return newNamespace(r)
+	}
+	return goOn()
+}
