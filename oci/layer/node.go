@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cairnbuild/cairn/oci/index"
 )
@@ -22,6 +23,11 @@ type node struct {
 
 func newDirNode() *node {
 	return &node{e: index.Entry{Type: index.Implied}, kids: make(map[string]*node)}
+}
+
+// anew makes n a directory that owes nothing to one of the layers below, until the tar describes it.
+func (n *node) anew() {
+	n.e = index.Entry{Type: index.Directory, Mode: 0o755, MTime: time.Unix(0, 0).UTC(), Opaque: true, Offset: -1}
 }
 
 func (n *node) isDir() bool { return n.kids != nil }

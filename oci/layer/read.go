@@ -140,7 +140,9 @@ func (rd *reader) imply(dir *node, base, path string) (*node, error) {
 		return nil, err
 	}
 	kid := newDirNode()
-	kid.e.Opaque = dir.kids[base] != nil // a whiteout
+	if dir.kids[base] != nil { // a whiteout
+		kid.anew()
+	}
 	dir.kids[base] = kid
 	return kid, rd.onDisk(func(d *disk) error { return d.mkdir(path) })
 }
@@ -309,6 +311,8 @@ func (rd *reader) whiteout(name, base string) error {
 	switch old := at.child(); {
 	case old == nil:
 		at.dir.kids[hidden] = &node{e: index.Entry{Type: index.Whiteout}}
+	case old.e.Type == index.Implied:
+		old.anew()
 	case old.isDir():
 		old.e.Opaque = true
 	}
