@@ -133,16 +133,16 @@ func (e *engine) layer(ctx context.Context, w *workspace) (*layerRef, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer unlock()
 		if ref := e.cached(w, key); ref != nil { // another build made it while we waited
+			unlock()
 			return ref, nil
 		}
-		return e.execute(ctx, w, func(context.Context) (digest.Digest, []store.Input, error) { return key, inputs, nil })
+		return e.execute(ctx, w, claimed(key, inputs, unlock))
 	}
 	if e.dry {
 		return nil, missing(w)
 	}
-	return e.execute(ctx, w, func(ctx context.Context) (digest.Digest, []store.Input, error) { return e.key(ctx, w) })
+	return e.execute(ctx, w, e.claimLater(w))
 }
 
 // settled reports whether the step's key can be computed without waiting for layers that are still being hashed.
@@ -186,38 +186,43 @@ func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
 	return storedRef(l, rec.Created)
 }
 
-// execute runs the step and sees to it that its result is recorded.
-func (e *engine) execute(ctx context.Context, w *workspace, key func(context.Context) (digest.Digest, []store.Input, error)) (*layerRef, error) {
+// execute runs the step and sees to it that its result is recorded. The claim is held until the record is there, so that whoever
+// waits for it finds the result.
+func (e *engine) execute(ctx context.Context, w *workspace, c *claim) (*layerRef, error) {
 	v := e.events.start(w.step.Name)
 	w.id, w.v = v.id, v
 	ref, err := w.step.op.execute(ctx, w)
 	w.end()
 	v.finish(false, err)
 	if err != nil {
+		c.release()
 		return nil, e.stepError(w, err)
 	}
 	if ref.created.IsZero() {
 		ref.created = e.now()
 	}
-	e.packing.Go(func() error { return e.record(e.packCtx, w, ref, key) })
+	e.packing.Go(func() error {
+		defer c.release()
+		return e.record(e.packCtx, w, ref, c)
+	})
 	return ref, nil
 }
 
 // record writes the step's record once its layer is in the store.
-func (e *engine) record(ctx context.Context, w *workspace, ref *layerRef, key func(context.Context) (digest.Digest, []store.Input, error)) error {
+func (e *engine) record(ctx context.Context, w *workspace, ref *layerRef, c *claim) error {
 	l, err := ref.stored(ctx)
 	if err != nil {
 		return err
 	}
-	k, inputs, err := key(ctx)
-	if err != nil {
-		return err
+	<-c.done
+	if c.err != nil {
+		return c.err
 	}
-	rec := store.Step{Key: k, Layer: l.ID(), Inputs: inputs, Created: ref.created, Description: w.step.Name}
+	rec := store.Step{Key: c.key, Layer: l.ID(), Inputs: c.inputs, Created: ref.created, Description: w.step.Name}
 	if err := e.store.PutStep(rec); err != nil {
 		return err
 	}
-	return e.store.PutHint(definitionKey(w.step), k)
+	return e.store.PutHint(definitionKey(w.step), c.key)
 }
 
 // key computes the step's key and the manifest of the files that went into it.

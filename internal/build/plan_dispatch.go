@@ -55,6 +55,7 @@ func (pl *planner) inheritBase(st *stageState) {
 		st.env, st.args = b.env, slices.Clone(b.args)
 	case meta != nil:
 		s.Config = cloneConfig(meta.config)
+		s.Config.History = completeHistory(s.Config.History, len(meta.image.Layers))
 		s.layerSteps = make([]*Step, len(s.Config.History))
 		st.env = dockerfile.NewVars(s.Config.Config.Env)
 		s.Final = pl.addStep(st, "FROM "+meta.ref, s.rng, &imageOp{meta: meta})
@@ -70,6 +71,24 @@ func (pl *planner) inheritBase(st *stageState) {
 	if s.Config.Config.WorkingDir != "" {
 		s.Config.Config.WorkingDir = path.Join("/", s.Config.Config.WorkingDir)
 	}
+}
+
+// completeHistory makes a base image's history fit its layers: it is optional, and not all tools write one. As BuildKit does, a layer
+// without an entry gets one.
+func completeHistory(h []ispec.History, layers int) []ispec.History {
+	n := 0
+	for i := range h {
+		if h[i].EmptyLayer {
+			continue
+		}
+		if n++; n > layers {
+			h[i].EmptyLayer = true
+		}
+	}
+	for ; n < layers; n++ {
+		h = append(h, ispec.History{CreatedBy: "unknown", Comment: "layer of a base image without history"})
+	}
+	return h
 }
 
 func (pl *planner) countSteps(s *Stage) int {
