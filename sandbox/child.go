@@ -26,15 +26,23 @@ func RunIfChild() {
 	case wire.ArgMaps:
 		waitForMaps()
 	case wire.ArgUserns:
-		if failed := becomeRoot(); failed != nil {
-			sendReport(wire.Report{Failed: failed})
-			os.Exit(70)
-		}
+		become(becomeRoot)
+	case wire.ArgChroot:
+		become(becomeChroot)
 	}
 }
 
-// InNamespace reports whether this process is cairn-userns, the one in which Run works.
-func InNamespace() bool { return os.Args[0] == wire.ArgUserns }
+// become turns this process into what its name says, or reports why not and ends it.
+func become(f func() *wire.Failed) {
+	if failed := f(); failed != nil {
+		sendReport(wire.Report{Failed: failed})
+		os.Exit(70)
+	}
+}
+
+// InNamespace reports whether this process is the one in which Run works: cairn-userns, or cairn-chroot where there are no
+// namespaces.
+func InNamespace() bool { return CurrentIsolation() != "" }
 
 // waitForMaps blocks until the id maps are written, and starts this program once more: its first execve took place when its
 // user had no id in the namespace, and so took all capabilities from it.
@@ -52,19 +60,12 @@ func waitForMaps() {
 // becomeRoot makes the namespaces this process's own.
 func becomeRoot() *wire.Failed {
 	fail := wire.NewFailed
-	// Gaining capabilities has undone both.
-	if err := sys.DieWithParent(); err != nil {
+	if err := sys.SetDumpable(); err != nil { // gaining capabilities has undone it
 		return fail(wire.StageStart, err)
 	}
-	if err := sys.SetDumpable(); err != nil {
-		return fail(wire.StageStart, err)
-	}
-	sign, err := readGo()
-	if err != nil {
-		return fail(wire.StageStart, err)
-	}
-	if parentGone() {
-		os.Exit(70)
+	sign, failed := awaitGo()
+	if failed != nil {
+		return failed
 	}
 	if err := sys.MakePrivate(); err != nil {
 		return fail(wire.StagePrivate, err)
@@ -79,6 +80,21 @@ func becomeRoot() *wire.Failed {
 		return fail(wire.StageStart, err)
 	}
 	return nil
+}
+
+// awaitGo ties this process's life to its parent's and waits for the go sign.
+func awaitGo() (sign wire.Go, failed *wire.Failed) {
+	if err := sys.DieWithParent(); err != nil { // gaining capabilities has undone it
+		return sign, wire.NewFailed(wire.StageStart, err)
+	}
+	sign, err := readGo()
+	if err != nil {
+		return sign, wire.NewFailed(wire.StageStart, err)
+	}
+	if parentGone() {
+		os.Exit(70)
+	}
+	return sign, nil
 }
 
 // readGo reads the rest of the go sign, which fits in one write.

@@ -29,7 +29,8 @@ type EnterOptions struct {
 	// ExtraFiles are descriptors 3, 4, ... inside.
 	ExtraFiles []*os.File
 	IDs        IDMode
-	// Notice, when not nil, is told in one line why a lesser id map than the best was taken.
+	Isolation  Isolation
+	// Notice, when not nil, is told in one line each which lesser rung than the best was taken, why, and what it costs.
 	Notice func(string)
 }
 
@@ -48,37 +49,45 @@ const killAfter = 10 * time.Second
 //
 // err is a *SetupError when the namespace can't be made, and then nothing of the program has run.
 func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
-	maps, why, err := candidates(o.IDs)
+	entries, err := o.entries()
 	if err != nil {
 		return 0, err
 	}
 	// The child is killed when the thread that started it ends: so this goroutine keeps its thread until it has waited.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for _, m := range maps {
-		e := entry{EnterOptions: &o, ids: m, why: why}
+	var why error
+	for _, e := range entries {
+		if why != nil {
+			e.why = why
+		}
 		exit, err = e.enter(ctx)
 		var failed *SetupError
 		if !errors.As(err, &failed) {
-			break
+			return exit, err
 		}
-		why = err
+		if why == nil || !e.chroot { // why there is no namespace says more than why there is no chroot
+			why = err
+		}
 	}
-	return exit, err
+	return exit, why
 }
 
 // entry is one attempt.
 type entry struct {
 	*EnterOptions
-	ids idMap
-	why error // for a notice that ids is not the best
+	ids    idMap
+	chroot bool  // without namespaces, and without ids
+	why    error // for a notice that this is not the best
+	noProc error // likewise, that there is no pid namespace
 }
 
 // enter goes without a pid namespace where the kernel would not let that have its /proc.
 func (e *entry) enter(ctx context.Context) (int, error) {
-	exit, err := e.enterWith(ctx, true)
+	exit, err := e.enterWith(ctx, !e.chroot)
 	var failed *SetupError
 	if errors.As(err, &failed) && failed.Stage == wire.StageOwnProc {
+		e.noProc = err
 		return e.enterWith(ctx, false)
 	}
 	return exit, err
@@ -115,12 +124,18 @@ func (e *entry) enterWith(ctx context.Context, ownPIDs bool) (int, error) {
 // command starts the first stage when the map comes from tools, after execve. Without them the map is there before, and the
 // second stage keeps the capabilities that it is born with: under no_new_privs there is no other way to them.
 func (e *entry) command(goR, reportW *os.File, ownPIDs bool) *exec.Cmd {
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if !e.chroot {
+		attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	}
 	if ownPIDs {
 		attr.Cloneflags |= syscall.CLONE_NEWPID
 	}
 	name := wire.ArgMaps
-	if !e.ids.tools {
+	switch {
+	case e.chroot:
+		name = wire.ArgChroot
+	case !e.ids.tools:
 		name = wire.ArgUserns
 		e.ids.fill(attr)
 	}
@@ -149,8 +164,8 @@ func (e *entry) await(ctx context.Context, cmd *exec.Cmd, reportR *os.File) (int
 	go mirrorSignals(ctx, cmd.Process, signals, done)
 
 	ready, failed := wire.Outcome(reportR)
-	if ready && failed == nil && e.why != nil && e.Notice != nil {
-		e.Notice(fmt.Sprintf("%v; going on with one id", e.why))
+	if ready && failed == nil && e.Notice != nil {
+		e.announce()
 	}
 	_ = cmd.Wait() // the state tells all
 	close(done)

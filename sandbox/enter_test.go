@@ -142,7 +142,7 @@ func TestEnterMapToolFails(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, exit, 0)
 	assert.Equal(t, len(notices), 1)
-	assert.Assert(t, strings.HasSuffix(notices[0], "going on with one id"), notices[0])
+	assert.Assert(t, strings.HasSuffix(notices[0], "owners are emulated, which makes commands some 20% slower"), notices[0])
 }
 
 func TestEnterSignals(t *testing.T) {
@@ -274,9 +274,14 @@ func TestNested(t *testing.T) {
 	assert.NilError(t, os.Mkdir(inner, 0o755))
 	makeRoot(t, inner)
 
-	out, err := output(t, spec)
-	assert.Assert(t, err != nil && strings.Contains(out, "create user namespace: "), "%s%v", out, err)
-	assert.Assert(t, strings.Contains(out, "operation not permitted"), out)
+	assert.Equal(t, mustOutput(t, spec), "hello from inside") // in a chroot: the inner one is root and may make no namespace
+	spec.Process.UID, spec.Process.GID = 1, 1
+	if full() {
+		out, err := output(t, spec)
+		assert.Assert(t, err != nil && strings.Contains(out, "create user namespace: "), "%s%v", out, err)
+		assert.Assert(t, strings.Contains(out, "operation not permitted"), out)
+	}
+	spec.Process.UID, spec.Process.GID = 0, 0
 
 	spec.Insecure = true
 	assert.Equal(t, mustOutput(t, spec), "hello from inside")
@@ -288,7 +293,7 @@ func TestNoUserNamespaces(t *testing.T) {
 		return
 	}
 	assert.NilError(t, os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0))
-	_, err := sandbox.Enter(t.Context(), sandbox.EnterOptions{})
+	_, err := sandbox.Enter(t.Context(), sandbox.EnterOptions{Isolation: sandbox.IsolationNamespaces})
 	var setup *sandbox.SetupError
 	assert.Assert(t, errors.As(err, &setup), "%v", err)
 	assert.Equal(t, setup.Stage, sandbox.StageUserns)

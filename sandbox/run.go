@@ -128,6 +128,7 @@ func (s *step) wait(ctx context.Context) error {
 		go s.forward(done)
 	}
 	_ = s.cmd.Wait() // the state tells all
+	s.killLeft()
 	lost := s.super.finish()
 	outErr := s.stdio.finish()
 

@@ -97,11 +97,17 @@ func (s *Spec) wire() (*wire.Spec, error) {
 	if p.TTY != nil {
 		w.Terminal = &wire.Size{}
 	}
+	if CurrentIsolation() == IsolationChroot {
+		return w, withoutNamespaces(w)
+	}
 	return w, nil
 }
 
 // cloneflags are the namespaces of a step. The user namespace stays the caller's.
 func (s *Spec) cloneflags() uintptr {
+	if CurrentIsolation() == IsolationChroot {
+		return 0
+	}
 	flags := uintptr(syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
 	if s.Network == NetworkNone {
 		flags |= syscall.CLONE_NEWNET

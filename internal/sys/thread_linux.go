@@ -63,6 +63,24 @@ func SetCapabilities(caps uint64) error {
 	return nil
 }
 
+// Capabilities returns the permitted set, a bit set. Errors are *os.PathError.
+func Capabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, &os.PathError{Op: "capget", Path: "self", Err: err}
+	}
+	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted), nil
+}
+
+// AdoptOrphans makes this process the parent of descendants whose own parent ends. Errors are *os.PathError.
+func AdoptOrphans() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return &os.PathError{Op: "prctl PR_SET_CHILD_SUBREAPER", Path: "self", Err: err}
+	}
+	return nil
+}
+
 // DieWithParent has the kernel send SIGKILL when the thread that started this process ends. A change of user ids and an
 // execve that gains capabilities undo it. Errors are *os.PathError.
 func DieWithParent() error {

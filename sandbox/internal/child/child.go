@@ -65,13 +65,32 @@ type child struct {
 	mounts []sys.FD // of spec.Mounts
 }
 
+type stage struct {
+	name string
+	do   func() error
+}
+
 // start does each stage in turn and ends in the command; it returns the error of the one that failed.
 func (c *child) start() error {
-	for _, s := range []struct {
-		name string
-		do   func() error
-	}{
-		{wire.StageRead, c.readSpec},
+	c.stage = wire.StageRead
+	if err := c.readSpec(); err != nil {
+		return err
+	}
+	stages := c.stages()
+	if c.spec.Chroot {
+		stages = c.chrootStages()
+	}
+	for _, s := range stages {
+		c.stage = s.name
+		if err := s.do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *child) stages() []stage {
+	return []stage{
 		{wire.StageLoopback, c.loopback},
 
 		// Sources are opened before the root changes, targets resolved after.
@@ -99,13 +118,7 @@ func (c *child) start() error {
 		{wire.StageSupervise, c.supervise},
 		{wire.StageCaps, c.capabilities},
 		{wire.StageExec, c.exec},
-	} {
-		c.stage = s.name
-		if err := s.do(); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 func (c *child) readSpec() error {

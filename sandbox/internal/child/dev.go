@@ -26,6 +26,15 @@ func devNodes() []devNode {
 	}
 }
 
+type devLink struct{ name, target string }
+
+func devLinks() []devLink {
+	return []devLink{
+		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+		{"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"}, {"ptmx", "pts/ptmx"},
+	}
+}
+
 // openDev takes copies of the outer device nodes: a user namespace can't make any. Each must be the device it says.
 func (c *child) openDev() error {
 	c.dev = devNodes()
@@ -65,10 +74,7 @@ func (c *child) placeDev() error {
 			return renamed(err, "make", "/dev/"+n.name)
 		}
 	}
-	for _, l := range []struct{ name, target string }{
-		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
-		{"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"}, {"ptmx", "pts/ptmx"},
-	} {
+	for _, l := range devLinks() {
 		if err := unix.Symlinkat(l.target, int(dev), l.name); err != nil {
 			return &os.PathError{Op: "symlink", Path: "/dev/" + l.name, Err: err}
 		}

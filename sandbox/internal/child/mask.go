@@ -48,6 +48,9 @@ func (c *child) mask() error {
 // each opens one path and gives it to do; what this kernel does not have needs no hiding.
 func (c *child) each(name string, do func(at sys.FD) error) error {
 	base, rest := c.proc, strings.TrimPrefix(name, "proc/")
+	if rest != name && base == sys.NoFD {
+		return nil
+	}
 	if rest == name {
 		base, rest = c.sysfs, strings.TrimPrefix(name, "sys/")
 	}

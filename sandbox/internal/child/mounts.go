@@ -36,10 +36,28 @@ func (c *child) openSources() error {
 	return nil
 }
 
-// openProc must come before pivot: the kernel allows a new proc only where a whole one is in sight.
+// openProc must come before pivot: the kernel allows a new proc only where a whole one is in sight. Where a container around
+// hides parts of it, the outer one is taken as it is, with what hides them: its numbers are those of other processes, but
+// /proc/self is right. Where there is none, there is none inside either.
 func (c *child) openProc() (err error) {
 	c.proc, err = sys.FSMount("proc", noExtras)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	m := mount.Mount{Type: mount.Bind, Source: "/proc", NoExec: true, NoSuid: true} // what hides a file is often /dev/null
+	if c.proc, err = m.Open(); err == nil && !isProc(c.proc) {
+		c.proc.Close()
+		c.proc = sys.NoFD
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
+}
+
+func isProc(fd sys.FD) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(fd), &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
 }
 
 // openSys takes a sysfs of the new network namespace, or where that is not ours the outer /sys with all it contains.
@@ -96,7 +114,12 @@ func (c *child) placeStandard(m sys.FD, name string) error {
 	return sys.MoveMount(m, at)
 }
 
-func (c *child) placeProc() error { return c.placeStandard(c.proc, "proc") }
+func (c *child) placeProc() error {
+	if c.proc == sys.NoFD {
+		return nil
+	}
+	return c.placeStandard(c.proc, "proc")
+}
 
 func (c *child) placeSys() error { return c.placeStandard(c.sysfs, "sys") }
 

@@ -33,4 +33,7 @@ const (
 	StageSupervise = "emulate owners and users"
 	StageCaps      = "drop capabilities"
 	StageExec      = "exec"
+
+	// Instead of most of them where there are no namespaces.
+	StageChroot = "chroot"
 )

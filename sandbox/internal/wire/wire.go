@@ -9,6 +9,8 @@
 //	  Go (JSON, fd 3)                 ------>  second stage, root of the namespace: makes mounts private
 //	                                  <------  Report{Ready} or Report{Failed} on fd 4, then closes both
 //
+// cairn-chroot is the same without the first stage and without a namespace.
+//
 // cairn-userns starts one cairn-step for each command:
 //
 //	cairn-userns                               cairn-step
@@ -41,7 +43,8 @@ const (
 	ArgMaps   = "cairn-maps"   // first stage of cairn-userns, waiting for its id maps
 	ArgUserns = "cairn-userns" // second stage
 	ArgStep   = "cairn-step"
-	ArgIDs    = "cairn-ids" // beside a cairn-step that has only one id, see package emulate
+	ArgIDs    = "cairn-ids"    // beside a cairn-step that has only one id, see package emulate
+	ArgChroot = "cairn-chroot" // in place of cairn-userns where there are no namespaces
 )
 
 // The descriptors of both children.
@@ -80,6 +83,8 @@ type Spec struct {
 	Filter []byte `json:"filter,omitempty"`
 	// Supervise has owners and users emulated: Process names ids that the user namespace does not have.
 	Supervise *Supervise `json:"supervise,omitempty"`
+	// Chroot: there are no namespaces, and so no mounts. Root is a Bind of the directory that becomes the root.
+	Chroot bool `json:"chroot,omitempty"`
 	// Terminal asks for a pseudo-terminal of this size.
 	Terminal *Size `json:"terminal,omitempty"`
 }
