@@ -47,7 +47,7 @@ type supervision struct {
 
 // newSupervision prepares what a step needs in this user namespace.
 func newSupervision(spec *Spec) *supervision {
-	if CurrentIDs().Mode != MapOne {
+	if CurrentIDs().Mode != MapOne || CurrentIsolation() == IsolationChroot {
 		return nil
 	}
 	p := spec.Process
