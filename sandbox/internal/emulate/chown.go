@@ -30,6 +30,7 @@ func chown(r *request) answer {
 	if gid != unchanged {
 		o.GID = int(gid)
 	}
+	r.w.beforeCopy(fd)
 	// Only an id that is given is set, as the kernel looks at nothing else.
 	if err := unix.Fchownat(fd, "", only(uid), only(gid), unix.AT_EMPTY_PATH); err != nil {
 		return failed(err)
@@ -38,6 +39,17 @@ func chown(r *request) answer {
 		return answer{}
 	}
 	return fail(r.w.setRecord(fd, o))
+}
+
+// largeFile is what takes longer to copy up than a change of threads.
+const largeFile = 1 << 20
+
+// beforeCopy comes before an operation that may copy a file up.
+func (w *worker) beforeCopy(fd int) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && st.Size >= largeFile {
+		w.yield()
+	}
 }
 
 // only is the sandbox's one id for an id that is to be changed.

@@ -58,7 +58,8 @@ type supervisor struct {
 	creds    *credList
 	caps     uint64 // of root
 	side     side
-	root     chan int // holds the sandbox's root directory once it is known, -1 before
+	turns    chan struct{} // each lets one worker wait for calls
+	root     chan int      // holds the sandbox's root directory once it is known, -1 before
 
 	roots      atomic.Bool // some process may have another root
 	namespaces atomic.Bool // some process may be in another user namespace
@@ -69,8 +70,7 @@ type supervisor struct {
 
 // Main is cairn-ids. It does not return.
 func Main() {
-	// One thread answers while another may be copying a large file up.
-	runtime.GOMAXPROCS(workers + 1)
+	runtime.GOMAXPROCS(turns() + 2)
 	result := Result{}
 	if err := supervise(&result); err != nil {
 		result.Error = err.Error()
@@ -81,7 +81,9 @@ func Main() {
 	os.Exit(0)
 }
 
-const workers = 2
+// turns is how many workers wait at once. The kernel wakes all that wait for each call: more are faster only where there are
+// many processors.
+func turns() int { return max(1, min(4, runtime.NumCPU()/4)) }
 
 func supervise(result *Result) error {
 	in := os.NewFile(FDConfig, "config")
@@ -100,7 +102,10 @@ func supervise(result *Result) error {
 	case fd >= 0:
 		s.listener = listener(fd)
 		s.listener.wakeHere()
-		for range workers {
+		for range turns() {
+			s.turns <- struct{}{}
+		}
+		for range turns() + 1 { // one more, for when one is at a large file
 			go s.work()
 		}
 	}
@@ -122,7 +127,7 @@ func newSupervisor(c Config) (*supervisor, error) {
 	}
 	s := &supervisor{
 		creds: newCredList(startCreds(c.UID, c.GID, c.Groups, c.Capabilities)), caps: c.Capabilities, calls: map[uint64]*entry{},
-		side: side{m: map[inode]owners.Owner{}, below: map[inode]bool{}, upper: -1}, root: make(chan int, 1), ownUserNS: own,
+		side: side{m: map[inode]owners.Owner{}, below: map[inode]bool{}, upper: -1}, root: make(chan int, 1), turns: make(chan struct{}, turns()), ownUserNS: own,
 	}
 	s.root <- -1
 	for _, a := range abis() {

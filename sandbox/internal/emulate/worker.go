@@ -14,6 +14,7 @@ type worker struct {
 	s     *supervisor
 	buf   notificationBuffer
 	root  bool // is the sandbox's
+	turn  bool // to wait for calls
 	path  [prefixRoom + maxPath + 8]byte
 	xattr [256]byte
 
@@ -38,6 +39,10 @@ func (s *supervisor) work() {
 		s.die(err)
 	}
 	for {
+		if !w.turn {
+			<-s.turns
+			w.turn = true
+		}
 		switch errno := s.listener.receive(&w.buf); errno {
 		case 0:
 		case unix.EINTR:
@@ -61,6 +66,14 @@ func (s *supervisor) work() {
 		}
 		answer := a.response(w.buf.id)
 		s.listener.send(&answer)
+	}
+}
+
+// yield lets another worker answer calls while this one is at something that takes long.
+func (w *worker) yield() {
+	if w.turn {
+		w.turn = false
+		w.s.turns <- struct{}{}
 	}
 }
 
