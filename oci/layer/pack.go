@@ -3,7 +3,6 @@ package layer
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -26,29 +25,59 @@ type Packed struct {
 // Pack writes the layer's blob to w: tar, diffID, compression and digest in one pass, each in a goroutine of its own. The
 // uncompressed tar also goes to every writer in tars. When it returns, with an error or not, nothing writes any more. Errors
 // are those of WriteTar, of compression and of the writers.
-func Pack(ctx context.Context, w io.Writer, ix *index.Index, src Source, o compress.Options, tars ...io.Writer) (Packed, error) {
-	var p Packed
-	diff, blob := sha256.New(), sha256.New()
-	blobSize := &countingWriter{w: io.Discard}
-	packed := newStage(io.MultiWriter(blob, blobSize, w))
-	comp, err := compress.NewWriter(packed, o)
+func Pack(ctx context.Context, w io.Writer, ix *index.Index, src Source, o compress.Options, tars ...io.Writer) (p Packed, err error) {
+	blob, err := newBlobSide(w, o)
 	if err != nil {
-		return p, errors.Join(fmt.Errorf("compress layer: %w", err), packed.Close())
+		return p, fmt.Errorf("compress layer: %w", err)
 	}
-	tarSize := &countingWriter{w: io.Discard}
-	tarball := newStage(io.MultiWriter(append([]io.Writer{diff, tarSize, comp}, tars...)...))
+	diff, size := sha256.New(), &countingWriter{w: io.Discard}
+	tarball := newStage(io.MultiWriter(append([]io.Writer{diff, size, blob.in}, tars...)...))
 	p.Index, err = WriteTar(ctx, tarball, ix, src)
 	err = firstError(err, tarball.Close())
-	err = firstError(err, comp.Close())
-	if err = firstError(err, packed.Close()); err != nil {
+	if err = firstError(err, blob.close()); err != nil {
 		return Packed{}, fmt.Errorf("pack layer: %w", err)
 	}
-	p.DiffID, p.Digest = sum(diff), sum(blob)
-	p.TarSize, p.Size = tarSize.n, blobSize.n
+	p.DiffID, p.TarSize = sum(diff), size.n
+	p.Digest, p.Size = p.DiffID, p.TarSize
+	if blob.hash != nil {
+		p.Digest, p.Size = sum(blob.hash), blob.size.n
+	}
 	return p, nil
 }
 
 func sum(h hash.Hash) digest.Digest { return digest.NewDigest(digest.SHA256, h) }
+
+// blobSide is what a tar goes through after its diffID: compression, then digest and writer in a goroutine of their own. An
+// uncompressed blob is the tar, and needs neither.
+type blobSide struct {
+	in   io.Writer
+	comp io.WriteCloser
+	out  *stage
+	hash hash.Hash
+	size *countingWriter
+}
+
+func newBlobSide(w io.Writer, o compress.Options) (*blobSide, error) {
+	if o.Algorithm == compress.None {
+		return &blobSide{in: w}, nil
+	}
+	b := &blobSide{hash: sha256.New(), size: &countingWriter{w: io.Discard}}
+	b.out = newStage(io.MultiWriter(b.hash, b.size, w))
+	var err error
+	if b.comp, err = compress.NewWriter(b.out, o); err != nil {
+		return nil, firstError(err, b.out.Close())
+	}
+	b.in = b.comp
+	return b, nil
+}
+
+func (b *blobSide) close() error {
+	if b.comp == nil {
+		return nil
+	}
+	err := b.comp.Close()
+	return firstError(err, b.out.Close())
+}
 
 func firstError(a, b error) error {
 	if a != nil {
