@@ -20,11 +20,10 @@ demo: cairn ## build and run the example image; the second build is all CACHED
 	@examples/demo.sh
 
 test: cairn ## all tests, as you, root or not; skips what this machine lacks and says so
-	$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
-	@$(MAKE) --no-print-directory e2e
+	@status=0; $(MAKE) --no-print-directory unit || status=1; $(MAKE) --no-print-directory e2e || status=1; exit $$status
 
 unit: ## only the tests of the packages and the architecture
-	$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
+	@$(GO) test -buildvcs=false $$($(GO) list ./... | grep -v '/tests$$')
 
 e2e: cairn ## only the built program from outside (RUN=regexp chooses)
 	cd tests && CAIRN_BIN=$(CURDIR)/cairn CAIRN_E2E_RUN='$(RUN)' $(GO) test -buildvcs=false -count=1 -timeout 30m
