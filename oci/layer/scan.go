@@ -26,7 +26,8 @@ import (
 // o.Epoch), left-out directories the mtime they have below, opaque directories whiteouts instead, and useless whiteouts and
 // sockets are removed. Without o.Below only mtimes are changed.
 //
-// A name that a reader of the layer would take for a whiteout is a *index.NameError.
+// The root itself is no part of the index: as in BuildKit, a RUN cannot change its attributes. A name that a reader of the
+// layer would take for a whiteout is a *index.NameError.
 func Scan(ctx context.Context, dir string, o ScanOptions) (*index.Index, error) {
 	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
