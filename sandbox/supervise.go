@@ -22,8 +22,8 @@ import (
 // Owners are the tables of a root file system in a user namespace with one id, where Run makes owners, devices and the ids of
 // users seem what they would be with a full id map. With more ids they are ignored.
 type Owners struct {
-	// Lower are those of Root.Lower, in the same order; nil, like those that are missing at the end, is an empty one.
-	Lower []*owners.Table
+	// Lower are those of the directories in Root.Lower that have one, and of any others that the command gets to see.
+	Lower map[string]*owners.Table
 	// Upper is that of Root.Upper, or of a Bind's Source: what it says holds at the start, and Run brings it up to date. Nil
 	// drops what is recorded in it.
 	Upper *owners.Table
@@ -53,9 +53,9 @@ func newSupervision(spec *Spec) *supervision {
 	p := spec.Process
 	s := &supervision{upper: spec.Owners.Upper, ended: make(chan struct{})}
 	s.config = emulate.Config{UID: p.UID, GID: p.GID, Groups: p.Groups, Capabilities: spec.capabilities()}
-	for i, t := range spec.Owners.Lower {
-		if t.Len() > 0 && i < len(spec.Root.Lower) {
-			s.config.Lower = append(s.config.Lower, emulate.Directory{Path: spec.Root.Lower[i], Owners: t.Records()})
+	for dir, t := range spec.Owners.Lower {
+		if t.Len() > 0 {
+			s.config.Lower = append(s.config.Lower, emulate.Directory{Path: dir, Owners: t.Records()})
 		}
 	}
 	s.config.Upper.Path = spec.Root.Upper

@@ -29,7 +29,7 @@ type Config struct {
 	Groups []uint32 `json:"groups,omitempty"`
 	// Capabilities is what root has, as a bit set.
 	Capabilities uint64 `json:"capabilities"`
-	// Lower are directories of the root file system with records in tables, uppermost first.
+	// Lower are directories below Upper with records in tables.
 	Lower []Directory `json:"lower,omitempty"`
 	// Upper is where changes go; its Path is empty if the root is read-only.
 	Upper Directory `json:"upper"`
