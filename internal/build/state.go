@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
@@ -21,6 +22,8 @@ type layerRef struct {
 	quick *index.Index
 	// dir is where a RUN's directory lies until its layer is stored. A link stays there when it moves.
 	dir string
+	// table has the owners that files in dir cannot have recorded.
+	table *owners.Table
 	// created is when the step ran, for the history.
 	created time.Time
 
@@ -190,6 +193,27 @@ func (s *state) dirs(ctx context.Context) ([]string, error) {
 		below = append(below, l)
 	}
 	return withoutRepeats(out)
+}
+
+// tables are the owner tables of those of the directories, as dirs returned them, that have one.
+func (s *state) tables(dirs []string) (map[string]*owners.Table, error) {
+	out := make(map[string]*owners.Table)
+	for _, r := range s.layers {
+		if r.dir != "" {
+			out[r.dir] = r.table
+		}
+	}
+	for _, dir := range dirs {
+		if _, ok := out[dir]; ok {
+			continue
+		}
+		t, err := store.DirOwners(dir)
+		if err != nil {
+			return nil, err
+		}
+		out[dir] = t
+	}
+	return out, nil
 }
 
 // withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what lies further

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/overlay"
 )
@@ -139,7 +140,7 @@ func (w *workspace) fillCache(ctx context.Context, m runMount, cache, dir string
 		mode = *m.Mode
 	}
 	if uid != 0 || gid != 0 {
-		if err := os.Chown(cache, uid, gid); err != nil {
+		if err := w.ownersMode().SetOwner(cache, uid, gid); err != nil {
 			return err
 		}
 	}
@@ -178,13 +179,14 @@ func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		return nil, err
 	}
-	if err := chownOptional(name, m); err != nil {
+	if err := w.chownOptional(root, name, m); err != nil {
 		return nil, err
 	}
 	return &mount.Mount{Type: mount.Bind, Source: name, ReadOnly: true}, os.Chmod(name, fileMode(mode))
 }
 
-func chownOptional(name string, m runMount) error {
+// chownOptional gives the file behind a mount the owner that the mount asks for.
+func (w *workspace) chownOptional(root *stepRoot, name string, m runMount) error {
 	if m.UID == nil && m.GID == nil {
 		return nil
 	}
@@ -195,7 +197,13 @@ func chownOptional(name string, m runMount) error {
 	if m.GID != nil {
 		gid = int(*m.GID)
 	}
-	return os.Lchown(name, uid, gid)
+	if w.ownersMode() == owners.Chown {
+		return os.Lchown(name, uid, gid)
+	}
+	t := owners.NewTable()
+	t.Set(filepath.Base(name), owners.Owner{UID: uid, GID: gid})
+	root.ownTables[filepath.Dir(name)] = t
+	return nil
 }
 
 // secret reads the value that --secret gives for an id.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -28,7 +29,9 @@ type stepRoot struct {
 	stack  overlay.Stack
 	mounts []mount.Mount
 	env    []string
-	table  *owners.Table
+	table  *owners.Table // of the upper directory
+	// ownTables are those of other directories that the step sees.
+	ownTables map[string]*owners.Table
 }
 
 // prepareRoot makes the overlay of a RUN in tmp. Every mount point that the image lacks is put into a layer of its own right under
@@ -39,7 +42,7 @@ func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*st
 	if err != nil {
 		return nil, err
 	}
-	root := &stepRoot{table: owners.NewTable()}
+	root := &stepRoot{table: owners.NewTable(), ownTables: map[string]*owners.Table{}}
 	points := newStubs(t)
 	for _, dir := range []string{"proc", "sys", "dev"} {
 		if err := points.need(dir, true); err != nil {
@@ -61,6 +64,13 @@ func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*st
 		return nil, err
 	}
 	root.stack = overlay.Stack{Lower: append([]string{stub}, lower...), Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work")}
+	if w.ownersMode() == owners.Record {
+		tables, err := w.below.tables(lower)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(root.ownTables, tables)
+	}
 	if err := w.prepareUpper(ctx, t, op.dir, root); err != nil {
 		return nil, err
 	}
@@ -94,10 +104,8 @@ func setRootAttributes(dir string, t *tree.Tree, mode owners.Mode) error {
 	if !ok {
 		return nil
 	}
-	if mode == owners.Chown {
-		if err := os.Lchown(dir, n.UID, n.GID); err != nil {
-			return err
-		}
+	if err := mode.SetOwner(dir, n.UID, n.GID); err != nil {
+		return err
 	}
 	if err := os.Chmod(dir, fileMode(n.Mode)); err != nil {
 		return err

@@ -126,7 +126,7 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
 		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: "buildkitsandbox", Network: networkOf(op.network),
-		Insecure: op.insecure, Stdout: out, Stderr: out,
+		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.insecure, Stdout: out, Stderr: out,
 	}
 	if err := w.limits(&spec); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (b belowTree) ReadDir(path string) []index.Entry {
 // in the background.
 func (w *workspace) adoptDir(dir string, ix *index.Index, table *owners.Table) *layerRef {
 	ref := newLayerRef()
-	ref.quick, ref.dir = ix, dir
+	ref.quick, ref.dir, ref.table = ix, dir, table
 	ref.created = w.now()
 	w.packing.Go(func() error {
 		l, err := w.storeDir(w.packCtx, dir, ix, table)

@@ -51,7 +51,7 @@ func (w *workspace) sshMount(m runMount, root *stepRoot, dir string) (*mount.Mou
 	if m.Mode != nil {
 		mode = *m.Mode
 	}
-	if err := chownOptional(name, m); err != nil {
+	if err := w.chownOptional(root, name, m); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(name, fileMode(mode)); err != nil {

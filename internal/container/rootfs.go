@@ -123,8 +123,27 @@ func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Pr
 	if spec.Mounts, err = c.mounts(p, spec.Hostname, o); err != nil {
 		return spec, err
 	}
-	spec.Root, err = c.stack(ctx, l, p)
+	if spec.Root, err = c.stack(ctx, l, p); err != nil {
+		return spec, err
+	}
+	spec.Owners, err = l.owners()
 	return spec, err
+}
+
+// owners are what the layers' directories cannot say of their files themselves.
+func (l *imageLayers) owners() (sandbox.Owners, error) {
+	o := sandbox.Owners{Lower: map[string]*owners.Table{}}
+	if ownersMode() == owners.Chown {
+		return o, nil
+	}
+	for _, dir := range l.dirs {
+		t, err := store.DirOwners(dir)
+		if err != nil {
+			return o, err
+		}
+		o.Lower[dir] = t
+	}
+	return o, nil
 }
 
 // setHostname: with the network of the host the name is the machine's too, as docker does.
@@ -190,10 +209,8 @@ func copyRootAttributes(upper string, t *tree.Tree, mode owners.Mode) error {
 	if !ok {
 		return nil
 	}
-	if mode == owners.Chown {
-		if err := os.Lchown(upper, n.UID, n.GID); err != nil {
-			return err
-		}
+	if err := mode.SetOwner(upper, n.UID, n.GID); err != nil {
+		return err
 	}
 	perm := fs.FileMode(n.Mode & 0o777)
 	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {

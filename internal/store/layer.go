@@ -270,7 +270,12 @@ func (l *Layer) hasDir(m layerMeta, form string) bool {
 // Owners returns the records of what the directory of form "record" could not keep in extended attributes; empty if there are
 // none. It is the caller's.
 func (l *Layer) Owners() (*owners.Table, error) {
-	t, err := owners.LoadTable(filepath.Join(l.s.layerDir(l.st.id), ownersFile))
+	return DirOwners(filepath.Join(l.s.layerDir(l.st.id), dirName(recordForm)))
+}
+
+// DirOwners is Owners for a directory that EnsureDir returned.
+func DirOwners(dir string) (*owners.Table, error) {
+	t, err := owners.LoadTable(filepath.Join(filepath.Dir(dir), ownersFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return owners.NewTable(), nil
 	}
