@@ -36,6 +36,9 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		return nil, err
 	}
 	defer in.close()
+	if err := in.resolveEpoch(ctx, opts); err != nil {
+		return nil, err
+	}
 	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
 	if err != nil {
 		return nil, err

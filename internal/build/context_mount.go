@@ -25,13 +25,9 @@ func manifestOf(ctx context.Context, from copy.Source, path string) ([]store.Inp
 	return storeInputs(m), nil
 }
 
-// contextMount copies the part of the context that a mount shows into dir, as COPY would: what .dockerignore hides is not there,
+// contextMount copies the part of a context that a mount shows into dir, as COPY would: what .dockerignore hides is not there,
 // and owners are root's. It returns the path of the file or directory that is to be mounted.
-func (w *workspace) contextMount(ctx context.Context, rel, dir string) (string, error) {
-	c, err := w.input.open(ctx)
-	if err != nil {
-		return "", err
-	}
+func (w *workspace) contextMount(ctx context.Context, c copy.Source, rel, dir string) (string, error) {
 	dest := "/context/"
 	f, err := c.Resolve(ctx, rel)
 	if err != nil {

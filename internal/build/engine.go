@@ -30,9 +30,6 @@ type engine struct {
 	futures map[*Step]*future
 	fetched map[string]copy.Item // by source
 	cleanup []func()
-	// agents are the sockets of ssh agents by id, with "" for an id that no --ssh gives.
-	agentsMu sync.Mutex
-	agents   map[string]string
 	// packing runs the hashing and packing of finished layers behind the steps that follow; packers bounds it by the cores.
 	packing *errgroup.Group
 	packCtx context.Context

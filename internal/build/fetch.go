@@ -19,17 +19,17 @@ import (
 )
 
 // fetcher makes the client for URLs and git repositories; downloads are kept in the store.
-func (e *engine) fetcher() (*fetch.Client, error) {
-	sock, err := e.agentSocket("default")
+func (in *input) fetcher() (*fetch.Client, error) {
+	sock, err := in.agents.socket("default")
 	if err != nil {
 		return nil, err
 	}
 	return fetch.New(fetch.Options{
-		CacheDir:    filepath.Join(e.store.Root(), "fetch"),
+		CacheDir:    filepath.Join(in.store.Root(), "fetch"),
 		SSHAuthSock: sock,
 		UserAgent:   "cairn",
 		Secret: func(name string) ([]byte, bool) {
-			v, ok, err := e.secret(name)
+			v, ok, err := in.opts.secret(name)
 			return v, ok && err == nil
 		},
 	})
@@ -37,27 +37,28 @@ func (e *engine) fetcher() (*fetch.Client, error) {
 
 // fetch turns a URL or git source of ADD into something that can be copied from. Each is fetched once per build.
 func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
+	key := fmt.Sprint(s.Text, "\x00", in.Checksum, "\x00", optional(in.KeepGitDir))
 	w.mu.Lock()
-	item, ok := w.fetched[s.Text]
+	item, ok := w.fetched[key]
 	w.mu.Unlock()
-	if ok {
-		return item, nil
+	if !ok {
+		client, err := w.input.fetcher()
+		if err != nil {
+			return copy.Item{}, err
+		}
+		if s.Kind == dockerfile.GitSource {
+			item, err = w.fetchGit(ctx, client, in, s)
+		} else {
+			item, err = w.fetchHTTP(ctx, client, in, s)
+		}
+		if err != nil {
+			return copy.Item{}, err
+		}
+		w.mu.Lock()
+		w.fetched[key] = item
+		w.mu.Unlock()
 	}
-	client, err := w.fetcher()
-	if err != nil {
-		return copy.Item{}, err
-	}
-	if s.Kind == dockerfile.GitSource {
-		item, err = w.fetchGit(ctx, client, in, s)
-	} else {
-		item, err = w.fetchHTTP(ctx, client, in, s)
-	}
-	if err != nil {
-		return copy.Item{}, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.fetched[s.Text] = item
+	item.Unpack = s.Kind == dockerfile.HTTPSource && in.Unpack != nil && *in.Unpack
 	return item, nil
 }
 
@@ -73,9 +74,7 @@ func (w *workspace) fetchHTTP(ctx context.Context, client *fetch.Client, in *doc
 	if err != nil {
 		return copy.Item{}, err
 	}
-	item := fileItem(f)
-	item.Unpack = in.Unpack != nil && *in.Unpack
-	return item, nil
+	return fileItem(f), nil
 }
 
 func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
@@ -86,7 +85,7 @@ func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dock
 	if in.Checksum != "" {
 		repo.Checksum = in.Checksum
 	}
-	dir, err := w.checkout(ctx, client, repo)
+	dir, err := w.input.checkout(ctx, client, repo)
 	if err != nil {
 		return copy.Item{}, err
 	}
@@ -98,17 +97,21 @@ func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dock
 	return copy.Item{Pattern: "/", From: c, Literal: true}, nil
 }
 
-func (e *engine) checkout(ctx context.Context, client *fetch.Client, repo fetch.Repo) (string, error) {
+// checkout makes a directory of what a repository has, which stays until close.
+func (in *input) checkout(ctx context.Context, client *fetch.Client, repo fetch.Repo) (string, error) {
 	commit, err := client.ResolveGit(ctx, repo)
 	if err != nil {
 		return "", err
 	}
-	tmp, err := e.store.TempDir("git")
+	tmp, err := in.store.TempDir("git")
 	if err != nil {
 		return "", err
 	}
-	e.onClose(func() { _ = tmp.Close() })
+	in.onClose(tmp.Close)
 	dir := filepath.Join(tmp.Path(), "tree")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
 	_, err = client.Git(ctx, repo, commit, dir)
 	return dir, err
 }

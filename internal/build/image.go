@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
@@ -63,44 +62,54 @@ func (e *engine) blobOf(ctx context.Context, l *store.Layer) (oci.Layer, error) 
 	return l.EnsureBlob(ctx, e.want.compression)
 }
 
-// fillHistory puts times to our history entries: each layer's own, and for entries without a layer the one before. Those of the
-// base image stay as they are. The image was created when its last step ran (FEATURES 113).
+// fillHistory puts times to our history entries: each layer's own. An entry without a layer gets that of the layer before it or, before
+// our first layer, that of our first layer, as BuildKit has it; those of the base image stay as they are. The image was created when its
+// last step ran (FEATURES 113).
 func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
-	target := e.plan.Target
-	var last *time.Time
+	steps := e.plan.Target.layerSteps
+	times := make([]*time.Time, len(c.History))
+	var first *time.Time // of our layers
 	layers := 0
-	for i := range c.History {
-		h := &c.History[i]
+	for i, h := range c.History {
 		if !h.EmptyLayer {
 			layers++
 		}
-		if h.Comment == dockerfile.HistoryComment && h.Created == nil {
-			if s := target.layerSteps[i]; s != nil {
-				st, err := e.result(ctx, s)
-				if err != nil {
-					return err
-				}
-				t := st.layers[len(st.layers)-1].created
-				if e.opts.Epoch != nil {
-					t = *e.opts.Epoch
-				}
-				t = t.UTC()
-				last = &t
-			} else if e.opts.Epoch != nil {
-				t := e.opts.Epoch.UTC()
-				last = &t
-			}
-			h.Created = last
+		if times[i] = h.Created; steps[i] == nil {
 			continue
 		}
-		if h.Created != nil {
-			last = h.Created
+		st, err := e.result(ctx, steps[i])
+		if err != nil {
+			return err
+		}
+		t := st.layers[len(st.layers)-1].created.UTC()
+		if times[i] = &t; first == nil {
+			first = &t
 		}
 	}
 	if layers != len(c.RootFS.DiffIDs) {
 		return fmt.Errorf("history has %d layers but the image has %d: the base image's history is inconsistent", layers, len(c.RootFS.DiffIDs))
 	}
+	ours, last := e.plan.Target.baseHistory, first
+	for i := range c.History {
+		h := &c.History[i]
+		switch {
+		case i < ours:
+			if first == nil && h.Created != nil {
+				last = h.Created
+			}
+			continue
+		case e.opts.Epoch != nil:
+			t := e.opts.Epoch.UTC()
+			last = &t
+		case times[i] != nil:
+			last = times[i]
+		}
+		h.Created = last
+	}
 	c.Created = last
+	if ours == len(c.History) && ours > 0 {
+		c.Created = times[ours-1]
+	}
 	return nil
 }
 

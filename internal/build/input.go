@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/dockerfile/ignore"
@@ -23,6 +25,8 @@ import (
 type input struct {
 	file    *dockerfile.File
 	store   *store.Store
+	opts    *Options
+	agents  *agents
 	dir     string
 	ignored *ignore.Matcher
 	events  *emitter
@@ -31,6 +35,8 @@ type input struct {
 	context *contextdir.Context
 	named   map[string]*contextdir.Context
 	closers []func() error
+	// made is when a context that came from somewhere else was made, as far as that is known: SOURCE_DATE_EPOCH=context.
+	made *time.Time
 }
 
 // maxDockerfile bounds what is read as a Dockerfile.
@@ -49,7 +55,9 @@ func (e *NoDockerfileError) Error() string {
 // openInput reads the Dockerfile and the ignore file; a context directory is read when a step asks for it, one that comes as a tar or
 // from somewhere else now.
 func openInput(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (_ *input, err error) {
-	in := &input{store: s, dir: opts.Input.Context, events: ev, named: map[string]*contextdir.Context{}}
+	in := &input{
+		store: s, opts: opts, agents: &agents{given: opts.Run.SSH}, dir: opts.Input.Context, events: ev, named: map[string]*contextdir.Context{},
+	}
 	defer func() {
 		if err != nil {
 			in.close()
@@ -161,31 +169,29 @@ func (in *input) fetchContext(ctx context.Context, o *Input) error {
 	if !remote {
 		return nil
 	}
-	tmp, err := in.store.TempDir("context")
-	if err != nil {
-		return err
-	}
-	in.closers = append(in.closers, tmp.Close)
 	return in.events.do("[internal] load remote build context", func(*vertex) error {
-		client, err := fetch.New(fetch.Options{CacheDir: filepath.Join(in.store.Root(), "fetch"), SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), UserAgent: "cairn"})
+		client, err := in.fetcher()
 		if err != nil {
 			return err
 		}
-		if src.Kind == dockerfile.GitSource {
-			repo := repoOf(src.Git)
-			commit, err := client.ResolveGit(ctx, repo)
-			if err != nil {
-				return err
+		if src.Kind != dockerfile.GitSource {
+			return in.contextFromURL(ctx, client, src.Text, o)
+		}
+		repo := repoOf(src.Git)
+		if keep := in.opts.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"]; keep != "" {
+			if repo.KeepGitDir, err = strconv.ParseBool(keep); err != nil {
+				return fmt.Errorf("BUILDKIT_CONTEXT_KEEP_GIT_DIR=%s: it is true or false", keep)
 			}
-			in.dir = filepath.Join(tmp.Path(), "tree")
-			o.Context = in.dir
-			if o.Dockerfile != "" && o.Dockerfile != "-" {
-				o.Dockerfile = filepath.Join(in.dir, o.Dockerfile)
-			}
-			_, err = client.Git(ctx, repo, commit, in.dir)
+		}
+		if in.dir, err = in.checkout(ctx, client, repo); err != nil {
 			return err
 		}
-		return in.contextFromURL(ctx, client, src.Text, o)
+		o.Context = in.dir
+		if o.Dockerfile != "" && o.Dockerfile != "-" {
+			o.Dockerfile = filepath.Join(in.dir, o.Dockerfile)
+		}
+		in.made, err = in.commitTime(ctx, client, repo)
+		return err
 	})
 }
 
@@ -201,6 +207,9 @@ func (in *input) contextFromURL(ctx context.Context, client *fetch.Client, url s
 	}
 	defer f.Close()
 	in.dir, o.Context = "", ""
+	if in.made, err = fileTime(ctx, file); err != nil {
+		return err
+	}
 	if contextdir.IsTar(f) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -217,7 +226,7 @@ func (in *input) contextFromTar(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	in.closers = append(in.closers, tmp.Close)
+	in.onClose(tmp.Close)
 	if in.context, err = contextdir.FromTar(ctx, r, tmp.Path()); err != nil {
 		return fmt.Errorf("read the context's tar: %w", err)
 	}
@@ -239,12 +248,19 @@ func (in *input) open(_ context.Context) (*contextdir.Context, error) {
 	return in.context, err
 }
 
-// openNamed returns a --build-context that is a directory.
-func (in *input) openNamed(dir string) (*contextdir.Context, error) {
+// openNamed returns a --build-context that is no image, opened once.
+func (in *input) openNamed(ctx context.Context, value string) (*contextdir.Context, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if c, ok := in.named[dir]; ok {
+	if c, ok := in.named[value]; ok {
 		return c, nil
+	}
+	dir := value
+	if src, remote := contextURL(value); remote {
+		var err error
+		if dir, err = in.fetchNamed(ctx, src); err != nil {
+			return nil, fmt.Errorf("fetch named context %s: %w", value, err)
+		}
 	}
 	var ig contextdir.Ignorer
 	if data, err := os.ReadFile(filepath.Join(dir, ".dockerignore")); err == nil {
@@ -256,12 +272,50 @@ func (in *input) openNamed(dir string) (*contextdir.Context, error) {
 	}
 	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: in.statCache()})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open named context: %w", err)
 	}
-	in.named[dir] = c
-	in.closers = append(in.closers, c.Close)
+	in.named[value] = c
+	in.onClose(c.Close)
 	return c, nil
 }
+
+// fetchNamed makes a directory of a named context that is somewhere else: a git repository as it is checked out, and a URL as one file
+// with the name "context", whatever it is, as with BuildKit.
+func (in *input) fetchNamed(ctx context.Context, src dockerfile.Source) (string, error) {
+	client, err := in.fetcher()
+	if err != nil {
+		return "", err
+	}
+	if src.Kind == dockerfile.GitSource {
+		return in.checkout(ctx, client, repoOf(src.Git))
+	}
+	file, err := client.HTTP(ctx, src.Text, "")
+	if err != nil {
+		return "", err
+	}
+	tmp, err := in.store.TempDir("context")
+	if err != nil {
+		return "", err
+	}
+	in.onClose(tmp.Close)
+	data, err := os.Open(file.Path)
+	if err != nil {
+		return "", err
+	}
+	defer data.Close()
+	name := filepath.Join(tmp.Path(), "context")
+	to, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, data)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return "", err
+	}
+	return tmp.Path(), os.Chtimes(name, time.Time{}, file.ModTime)
+}
+
+func (in *input) onClose(f func() error) { in.closers = append(in.closers, f) }
 
 func (in *input) statCache() string { return filepath.Join(in.store.Root(), "statcache") }
 
@@ -281,4 +335,5 @@ func (in *input) close() {
 		_ = in.closers[i]()
 	}
 	in.closers = nil
+	in.agents.close()
 }

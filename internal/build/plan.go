@@ -30,6 +30,8 @@ type Stage struct {
 	Config oci.Config
 	// layerSteps tells for each entry of Config.History which step made its layer, nil for entries without and for the base's.
 	layerSteps []*Step
+	// baseHistory is how many entries of Config.History are the base image's.
+	baseHistory int
 
 	def   *dockerfile.Stage // nil for an image that is only copied from
 	base  *Stage            // the local stage that it builds on
@@ -204,7 +206,7 @@ func (pl *planner) stagePlatform(def *dockerfile.Stage) (oci.Platform, error) {
 func (pl *planner) bindBase(s *Stage, base string) {
 	named := pl.opts.Input.NamedContexts
 	if v, ok := named[s.def.Name]; ok && s.def.Name != "" {
-		s.named = v
+		s.named = namedValue(v)
 		return
 	}
 	if earlier, ok := pl.byName[strings.ToLower(base)]; ok {
@@ -212,7 +214,7 @@ func (pl *planner) bindBase(s *Stage, base string) {
 		return
 	}
 	if v, ok := named[base]; ok {
-		s.named = v
+		s.named = namedValue(v)
 		return
 	}
 	if base != "scratch" {

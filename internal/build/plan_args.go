@@ -65,9 +65,20 @@ func knownArg(name string) bool {
 	return strings.HasPrefix(name, "BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
 }
 
+// idleArgs are BuildKit's own arguments that mean nothing here.
+var idleArgs = map[string]string{
+	"BUILDKIT_SYNTAX":            "the Dockerfile language is built in",
+	"BUILDKIT_INLINE_CACHE":      "the store is the cache",
+	"BUILDKIT_SBOM_SCAN_CONTEXT": "no bill of materials is made",
+	"BUILDKIT_SBOM_SCAN_STAGE":   "no bill of materials is made",
+}
+
 func (pl *planner) warnUnusedArgs() {
 	var unused []string
-	for name := range pl.opts.Args {
+	for _, name := range sortedKeys(pl.opts.Args) {
+		if why, ok := idleArgs[name]; ok && !pl.usedArgs[name] {
+			pl.warnings = append(pl.warnings, Warning{Text: fmt.Sprintf("build argument %s has no effect: %s", name, why)})
+		}
 		if !pl.usedArgs[name] && !knownArg(name) {
 			unused = append(unused, name)
 		}

@@ -50,18 +50,24 @@ func (pl *planner) inheritBase(st *stageState) {
 	case s.base != nil:
 		b := pl.states[s.base]
 		s.Config = cloneConfig(s.base.Config)
-		s.layerSteps = slices.Clone(s.base.layerSteps)
+		s.layerSteps, s.baseHistory = slices.Clone(s.base.layerSteps), s.base.baseHistory
 		s.Final, s.Platform = s.base.Final, s.base.Platform
 		st.env, st.args = b.env, slices.Clone(b.args)
 	case meta != nil:
 		s.Config = cloneConfig(meta.config)
 		s.Config.History = completeHistory(s.Config.History, len(meta.image.Layers))
-		s.layerSteps = make([]*Step, len(s.Config.History))
+		s.layerSteps, s.baseHistory = make([]*Step, len(s.Config.History)), len(s.Config.History)
 		st.env = dockerfile.NewVars(s.Config.Config.Env)
 		s.Final = pl.addStep(st, "FROM "+meta.ref, s.rng, &imageOp{meta: meta})
 	default:
 		s.Config = emptyConfig(s.Platform)
 		st.env = dockerfile.NewVars(s.Config.Config.Env)
+		if s.isContext() {
+			op := &copyOp{in: &dockerfile.Copy{Sources: []string{"/"}, Dest: "/", From: s.named}, dest: "/", stage: s, list: []dockerfile.Source{{Text: "/"}}}
+			step := pl.addStep(st, "FROM "+s.named, s.rng, op)
+			s.Config.History = append(s.Config.History, ispec.History{Comment: exporterComment})
+			s.layerSteps = append(s.layerSteps, step)
+		}
 	}
 	s.Config.Config.OnBuild = nil
 	if _, ok := dockerfile.NewVars(s.Config.Config.Env).Get("PATH"); !ok {
@@ -86,14 +92,17 @@ func completeHistory(h []ispec.History, layers int) []ispec.History {
 		}
 	}
 	for ; n < layers; n++ {
-		h = append(h, ispec.History{CreatedBy: "unknown", Comment: "layer of a base image without history"})
+		h = append(h, ispec.History{Comment: exporterComment})
 	}
 	return h
 }
 
+// exporterComment is that of history entries for layers that no instruction made.
+const exporterComment = "buildkit.exporter.image.v0"
+
 func (pl *planner) countSteps(s *Stage) int {
 	n := 0
-	if pl.metas[s] != nil {
+	if pl.metas[s] != nil || s.isContext() {
 		n = 1
 	}
 	for _, in := range pl.instructions(s) {
@@ -204,7 +213,11 @@ func (pl *planner) dispatchRun(st *stageState, in *dockerfile.Run) error {
 	}
 	op := &runOp{
 		args: script.Args, file: script.File, env: st.env, proxy: proxyEnv(pl.opts.Args), user: cfg.User, dir: cfg.WorkingDir,
-		network: in.Network, insecure: in.Security == "insecure", platform: st.Platform,
+		network: in.Network, insecure: in.Security == "insecure", platform: st.Platform, options: pl.opts.Run,
+		hostname: pl.opts.Args["BUILDKIT_SANDBOX_HOSTNAME"],
+	}
+	if op.hostname == "" {
+		op.hostname = "buildkitsandbox"
 	}
 	if op.network == "" || op.network == "default" {
 		op.network = pl.opts.Run.Network

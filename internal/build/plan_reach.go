@@ -114,7 +114,7 @@ func (pl *planner) lookupFrom(s *Stage, name string) (*Stage, error) {
 	}
 	x := &Stage{Name: name, Platform: pl.platform, image: name, rng: s.rng}
 	if isNamed {
-		x.image, x.named = "", value
+		x.image, x.named = "", namedValue(value)
 	}
 	if name == "scratch" {
 		x.image = ""
@@ -132,7 +132,7 @@ func (pl *planner) resolveImages(ctx context.Context, reachable map[*Stage]bool)
 	}
 	results := make(chan found, len(reachable))
 	for s := range reachable {
-		if s.base != nil || (s.image == "" && s.named == "") || pl.metas[s] != nil || s.def == nil && s.contextDir() != "" {
+		if s.base != nil || (s.image == "" && s.named == "") || pl.metas[s] != nil || s.isContext() {
 			continue
 		}
 		g.Go(func() error {
@@ -159,6 +159,14 @@ func (pl *planner) resolveOne(ctx context.Context, s *Stage) (*imageMeta, error)
 	return pl.resolver.resolveBase(ctx, s.image, s.Platform)
 }
 
+// namedValue is a --build-context value, with "" for the empty image.
+func namedValue(value string) string {
+	if value == "docker-image://scratch" {
+		return ""
+	}
+	return value
+}
+
 // triggers parses the ONBUILD triggers that the base of s leaves: those of an image's config or of a local stage.
 func (pl *planner) triggers(s *Stage) ([]dockerfile.Instruction, error) {
 	var exprs []string
@@ -183,12 +191,9 @@ func (pl *planner) triggers(s *Stage) ([]dockerfile.Instruction, error) {
 	return out, nil
 }
 
-// contextDir is the directory that a named context stands for; empty when it is an image.
-func (s *Stage) contextDir() string {
-	if s.named == "" || strings.HasPrefix(s.named, "docker-image://") || strings.HasPrefix(s.named, "oci-layout://") {
-		return ""
-	}
-	return s.named
+// isContext reports whether the stage is a named context that is no image: a directory, a URL or a git repository.
+func (s *Stage) isContext() bool {
+	return s != nil && s.named != "" && !strings.HasPrefix(s.named, "docker-image://") && !strings.HasPrefix(s.named, "oci-layout://")
 }
 
 // emptyConfig is the config of FROM scratch.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
@@ -52,14 +53,14 @@ func (r *Result) save(ctx context.Context, s *store.Store, opts *Options, ev *em
 		}
 		r.Images[i] = img
 		d := img.Manifest
-		if len(r.built) > 1 {
+		if opts.makesIndex() {
 			p := img.Config.Platform
 			d.Platform = &p
 		}
 		written = append(written, d)
 	}
 	r.Descriptor = written[0]
-	if len(written) > 1 {
+	if opts.makesIndex() {
 		d, err := writeIndex(ctx, s, written, opts.Output.Annotations)
 		if err != nil {
 			return err
@@ -76,6 +77,15 @@ func (r *Result) save(ctx context.Context, s *store.Store, opts *Options, ev *em
 		}
 	}
 	return nil
+}
+
+// makesIndex reports whether the result is an index: with several platforms, or when BUILDKIT_MULTI_PLATFORM asks for it.
+func (o *Options) makesIndex() bool {
+	if len(o.Platforms) > 1 {
+		return true
+	}
+	multi, err := strconv.ParseBool(o.Args["BUILDKIT_MULTI_PLATFORM"])
+	return err == nil && multi
 }
 
 func writeIndex(ctx context.Context, s *store.Store, manifests []ispec.Descriptor, annotations map[string]string) (ispec.Descriptor, error) {

@@ -110,8 +110,8 @@ func (w *workspace) copySource(ctx context.Context, stage *Stage, n int) (copy.S
 	if stage == nil {
 		return w.input.open(ctx)
 	}
-	if dir := stage.contextDir(); dir != "" {
-		return w.input.openNamed(dir)
+	if stage.isContext() {
+		return w.input.openNamed(ctx, stage.named)
 	}
 	from := w.from[n]
 	t, err := from.tree(ctx)

@@ -149,7 +149,7 @@ func (w *workspace) fillCache(ctx context.Context, m runMount, cache, dir string
 
 // secretMount puts a secret into a tmpfs of this process's own mount namespace, so that it never reaches a disk.
 func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
-	data, ok, err := w.secret(m.ID)
+	data, ok, err := w.opts.secret(m.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -207,8 +207,8 @@ func (w *workspace) chownOptional(root *stepRoot, name string, m runMount) error
 }
 
 // secret reads the value that --secret gives for an id.
-func (e *engine) secret(id string) ([]byte, bool, error) {
-	for _, s := range e.opts.Run.Secrets {
+func (o *Options) secret(id string) ([]byte, bool, error) {
+	for _, s := range o.Run.Secrets {
 		if s.ID != id {
 			continue
 		}
@@ -243,8 +243,12 @@ func (w *workspace) mountInputs(ctx context.Context, m runMount) ([]store.Input,
 // context, without what .dockerignore hides.
 func (w *workspace) mountSource(ctx context.Context, m runMount, dir string) (string, error) {
 	rel := strings.TrimPrefix(path.Join("/", m.Source), "/")
-	if m.source >= 0 {
+	if m.source >= 0 && !m.stage.isContext() {
 		return w.stageMount(ctx, w.from[m.source], rel, dir)
 	}
-	return w.contextMount(ctx, rel, dir)
+	from, err := w.copySource(ctx, m.stage, m.source)
+	if err != nil {
+		return "", err
+	}
+	return w.contextMount(ctx, from, rel, dir)
 }

@@ -197,7 +197,7 @@ func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *stubs, tmp s
 	if err != nil {
 		return err
 	}
-	hosts := sandbox.Hosts("buildkitsandbox", w.opts.Run.AddHosts)
+	hosts := sandbox.Hosts(op.hostname, w.opts.Run.AddHosts)
 	for _, f := range []struct {
 		name    string
 		content []byte

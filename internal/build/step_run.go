@@ -30,8 +30,11 @@ type runOp struct {
 	network  string
 	insecure bool
 	platform oci.Platform
-	mounts   []runMount
-	from     []*Step
+	hostname string
+	// options are those of the command line; hosts and limits of them are in the key.
+	options RunOptions
+	mounts  []runMount
+	from    []*Step
 }
 
 func (op *runOp) sources() []*Step { return op.from }
@@ -47,6 +50,13 @@ func (op *runOp) describe(h *hasher) {
 	h.flag("insecure", op.insecure)
 	if op.network != "" && op.network != "default" {
 		h.field("network", op.network)
+	}
+	if op.hostname != "buildkitsandbox" {
+		h.field("hostname", op.hostname)
+	}
+	if o := op.options; len(o.AddHosts)+len(o.Ulimits) > 0 || o.ShmSize != 0 {
+		h.field("hosts", o.AddHosts...)
+		h.field("limits", append([]string{fmt.Sprint(o.ShmSize)}, o.Ulimits...)...)
 	}
 	if op.file != nil {
 		h.field("file", op.file.Path, op.file.Content)
@@ -125,7 +135,7 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	proc.Env = append(proc.Env, root.env...)
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
-		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: "buildkitsandbox", Network: networkOf(op.network),
+		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: op.hostname, Network: networkOf(op.network),
 		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.insecure, Stdout: out, Stderr: out,
 	}
 	if err := w.limits(&spec); err != nil {

@@ -152,18 +152,17 @@ func (r *buildFlagReader) buildArgs() map[string]string {
 	return args
 }
 
-// epoch is SOURCE_DATE_EPOCH, as build argument or from the environment.
+// epoch is SOURCE_DATE_EPOCH, as build argument or from the environment, which makes it a build argument, as with buildx. A name instead
+// of a number is left to the build: it is the one of a context or a stage.
 func (r *buildFlagReader) epoch(args map[string]string) *time.Time {
 	value, ok := args["SOURCE_DATE_EPOCH"]
 	if !ok {
-		value = os.Getenv("SOURCE_DATE_EPOCH")
-	}
-	if value == "" {
-		return nil
+		if value = os.Getenv("SOURCE_DATE_EPOCH"); value != "" {
+			args["SOURCE_DATE_EPOCH"] = value
+		}
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		r.fail("SOURCE_DATE_EPOCH is seconds since 1970, not %q", value)
 		return nil
 	}
 	t := time.Unix(seconds, 0).UTC()

@@ -1,0 +1,199 @@
+package build
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/fetch"
+	"github.com/cairnbuild/cairn/oci/compress"
+)
+
+const epochArg = "SOURCE_DATE_EPOCH"
+
+// resolveEpoch sets the time that SOURCE_DATE_EPOCH asks for: the number in --build-arg, in the environment or in an ARG before the
+// first FROM; or the age of the context, of a named context or of what a stage adds, when it names one of them. From then on it is a
+// number that every ARG SOURCE_DATE_EPOCH sees.
+func (in *input) resolveEpoch(ctx context.Context, opts *Options) error {
+	value, given := opts.Args[epochArg]
+	if !given && opts.Epoch != nil {
+		value, given = strconv.FormatInt(opts.Epoch.Unix(), 10), true
+	}
+	if !given {
+		globals, err := in.file.Globals(dockerfile.Vars{}, givenArgs(opts.Args))
+		if err != nil {
+			return nil // the plan says it better
+		}
+		value, _ = globals.Get(epochArg)
+	}
+	if value == "" {
+		return nil
+	}
+	t, err := in.epoch(ctx, value, opts)
+	if err != nil {
+		return fmt.Errorf("%s=%s: %w", epochArg, value, err)
+	}
+	opts.Epoch = t
+	opts.Args = maps.Clone(opts.Args)
+	if opts.Args == nil {
+		opts.Args = map[string]string{}
+	}
+	delete(opts.Args, epochArg)
+	if t != nil {
+		opts.Args[epochArg] = strconv.FormatInt(t.Unix(), 10)
+	}
+	return nil
+}
+
+// epoch reads one value; nil is no time at all.
+func (in *input) epoch(ctx context.Context, value string, opts *Options) (*time.Time, error) {
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+		t := time.Unix(n, 0).UTC()
+		return &t, nil
+	}
+	if value == "context" {
+		return in.made, nil
+	}
+	if named, ok := opts.Input.NamedContexts[value]; ok {
+		src, remote := contextURL(named)
+		if !remote {
+			return nil, nil
+		}
+		return in.remoteTime(ctx, src)
+	}
+	stage, ok := in.file.Stage(value, len(in.file.Stages))
+	if !ok {
+		return nil, errors.New("it is neither seconds since 1970, nor context, nor a named context, nor a stage")
+	}
+	src, err := in.onlySource(stage, opts)
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", stage.Name, err)
+	}
+	return in.remoteTime(ctx, src)
+}
+
+// onlySource is what a stage adds that has nothing but one ADD of a URL or of a repository.
+func (in *input) onlySource(stage *dockerfile.Stage, opts *Options) (dockerfile.Source, error) {
+	var none dockerfile.Source
+	wrong := errors.New("it must be FROM scratch with exactly one ADD of a URL or a git repository")
+	lex, given := dockerfile.NewLex(in.file.Escape), givenArgs(opts.Args)
+	env, err := in.file.Globals(dockerfile.Vars{}, given)
+	if err != nil {
+		return none, err
+	}
+	if base, _, err := lex.Word(stage.Base, env); err != nil || base != "scratch" {
+		return none, errors.Join(wrong, err)
+	}
+	found := none
+	for _, i := range stage.Instructions {
+		switch i := i.(type) {
+		case *dockerfile.Arg:
+			values, _, err := i.Resolve(lex, env, given, env)
+			if err != nil {
+				return none, err
+			}
+			for _, v := range values {
+				if v.Value != nil {
+					env = env.With(v.Name, *v.Value)
+				}
+			}
+		case *dockerfile.Copy:
+			expanded, _, err := dockerfile.Expand(i, lex, env)
+			if err != nil {
+				return none, err
+			}
+			c, ok := expanded.(*dockerfile.Copy)
+			if !ok || !c.Add || len(c.Sources) != 1 || len(c.Heredocs) > 0 || found.Text != "" {
+				return none, wrong
+			}
+			if found, err = dockerfile.ParseSource(c.Sources[0]); err != nil {
+				return none, err
+			}
+		default:
+			return none, wrong
+		}
+	}
+	if found.Kind == dockerfile.LocalSource {
+		return none, wrong
+	}
+	return found, nil
+}
+
+// remoteTime is how old a URL or a repository is; nil when that can't be known.
+func (in *input) remoteTime(ctx context.Context, src dockerfile.Source) (*time.Time, error) {
+	client, err := in.fetcher()
+	if err != nil {
+		return nil, err
+	}
+	if src.Kind == dockerfile.GitSource {
+		return in.commitTime(ctx, client, repoOf(src.Git))
+	}
+	file, err := client.HTTP(ctx, src.Text, "")
+	if err != nil {
+		return nil, err
+	}
+	return fileTime(ctx, file)
+}
+
+// commitTime is when the commit was made: the time that its files get in a checkout that wants commit times.
+func (in *input) commitTime(ctx context.Context, client *fetch.Client, repo fetch.Repo) (*time.Time, error) {
+	repo.CommitTimes, repo.KeepGitDir, repo.SkipSubmodules = true, false, true
+	dir, err := in.checkout(ctx, client, repo)
+	if err != nil {
+		return nil, err
+	}
+	var found *time.Time
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		t := info.ModTime().UTC()
+		found = &t
+		return fs.SkipAll
+	})
+	return found, err
+}
+
+// fileTime is the server's Last-Modified of a download or, for a tar, the time of its newest file; nil when neither is known.
+func fileTime(ctx context.Context, file fetch.File) (*time.Time, error) {
+	if t := file.ModTime.UTC(); t.Unix() > 0 {
+		return &t, nil
+	}
+	f, err := os.Open(file.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	plain, _, err := compress.NewReader(f)
+	if err != nil {
+		return nil, nil //nolint:nilerr // no archive: no time
+	}
+	defer plain.Close()
+	var newest *time.Time
+	for r := tar.NewReader(plain); ctx.Err() == nil; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return newest, nil
+		}
+		if err != nil {
+			return nil, nil //nolint:nilerr // no archive: no time
+		}
+		if t := h.ModTime.UTC(); h.Typeflag == tar.TypeReg && (newest == nil || t.After(*newest)) {
+			newest = &t
+		}
+	}
+	return nil, ctx.Err()
+}
