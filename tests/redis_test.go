@@ -18,7 +18,7 @@ CMD ["redis-server", "/etc/redis/redis.conf"]
 
 // TestRedis builds a real program's image the way its users would, runs it, changes it, and hands it to everybody else.
 func TestRedis(t *testing.T) {
-	startCase(t, "userns", "subuid", "debian")
+	startCase(t, "userns", "debian")
 	w := newWorld(t)
 	port := freePort(t)
 	w.write(map[string]string{
@@ -44,7 +44,7 @@ func TestRedis(t *testing.T) {
 		{"answers", nil, func(t *testing.T, w *world) { redisAnswers(w, port) }},
 		{"umoci", []string{"umoci"}, func(t *testing.T, w *world) { survivesUmoci(w, "me/redis:1", reference) }},
 		{"skopeo", []string{"skopeo"}, func(t *testing.T, w *world) { survivesSkopeo(w, "me/redis:1") }},
-		{"podman", []string{"podman"}, func(t *testing.T, w *world) { survivesPodman(w, "me/redis:1", reference, ping) }},
+		{"podman", []string{"subuid", "podman"}, func(t *testing.T, w *world) { survivesPodman(w, "me/redis:1", reference, ping) }},
 		{"docker", []string{"docker"}, func(t *testing.T, w *world) { survivesDocker(w, "me/redis:1", reference, ping) }},
 		{"registry", []string{"docker-registry", "skopeo"}, func(t *testing.T, w *world) { survivesRegistry(w, "me/redis:1", reference) }},
 		{"cache", nil, func(t *testing.T, w *world) { redisCache(w) }},

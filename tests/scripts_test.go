@@ -101,8 +101,6 @@ func condition(name string) (bool, error) {
 	switch name {
 	case "userns", "subuid", "docker", "podman", "umoci", "skopeo", "debian":
 		return missing(name) == "", nil
-	case "fullids":
-		return missing("subuid") == "" && !shared.noSubuid, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
