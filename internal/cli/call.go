@@ -23,9 +23,9 @@ func runCall(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) er
 	case "check":
 		return runCheck(sh, in, o.CallJSON)
 	case "targets":
-		return printTargets(sh.stdout, in.File, o.CallJSON)
+		return printTargets(sh.text(), in.File, o.CallJSON)
 	}
-	return printOutline(sh.stdout, in, o.CallJSON)
+	return printOutline(sh.text(), in, o.CallJSON)
 }
 
 // lintResult is what --check says as JSON; the names are buildx's.
@@ -76,11 +76,11 @@ func runCheck(sh *shell, in *build.Inspection, asJSON bool) error {
 	report := dockerfile.Check(in.File, in.Lint)
 	found := append(append([]dockerfile.Warning(nil), in.File.Warnings...), report.Warnings...)
 	if asJSON {
-		if err := printLint(sh.stdout, found, report.Err); err != nil {
+		if err := printLint(sh.text(), found, report.Err); err != nil {
 			return err
 		}
 	} else if len(found) > 0 || report.Err == nil {
-		printFindings(sh.stdout, in.File, found)
+		printFindings(sh.text(), in.File, found)
 	}
 	if report.Err != nil {
 		return report.Err

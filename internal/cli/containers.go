@@ -41,7 +41,7 @@ func newPsCommand(sh *shell) *cli.Command {
 				}
 				return nil
 			}
-			return l.print(sh.stdout, format)
+			return l.print(sh.text(), format)
 		})
 	})
 }

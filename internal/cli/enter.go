@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/sandbox"
 )
@@ -34,7 +35,7 @@ func (sh *shell) enter(ctx context.Context, stdin *os.File) error {
 // notice prints a remark for the person who waits.
 func (sh *shell) notice(text string) {
 	if !sh.machine && !sh.quiet {
-		fmt.Fprintf(sh.stderr, "note: %s\n", text)
+		fmt.Fprintf(sh.stderr, "note: %s\n", progress.Visible(text))
 	}
 }
 

@@ -134,7 +134,7 @@ func (sh *shell) printError(err error, v verdict) {
 			Status   int    `json:"status"`
 			ExitCode int    `json:"exitCode,omitempty"` // of the RUN that failed
 		}{"error", err.Error(), v.Hint, v.Status, code})
-		fmt.Fprintf(sh.stderr, "%s\n", line)
+		fmt.Fprintf(sh.stderr, "%s\n", progress.Visible(string(line)))
 		return
 	}
 	if several := parts(err); len(several) > 1 {
@@ -147,10 +147,10 @@ func (sh *shell) printError(err error, v verdict) {
 	if errors.As(err, &step) {
 		progress.PrintFailure(sh.stderr, step)
 	} else if text := excerpt(err); text != "" {
-		fmt.Fprint(sh.stderr, text)
+		fmt.Fprint(sh.stderr, progress.Visible(text))
 	}
-	fmt.Fprintf(sh.stderr, "error: %s\n", strings.TrimRight(err.Error(), "\n"))
+	fmt.Fprintf(sh.stderr, "error: %s\n", progress.Visible(strings.TrimRight(err.Error(), "\n")))
 	if v.Hint != "" {
-		fmt.Fprintf(sh.stderr, "hint: %s\n", v.Hint)
+		fmt.Fprintf(sh.stderr, "hint: %s\n", progress.Visible(v.Hint))
 	}
 }

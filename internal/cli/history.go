@@ -56,7 +56,7 @@ func runHistory(ctx context.Context, sh *shell, st *store.Store, name string, o 
 	if !o.Human {
 		l.Columns[1] = column{"CreatedAt", "CREATED AT"}
 	}
-	return l.print(sh.stdout, o.Format)
+	return l.print(sh.text(), o.Format)
 }
 
 // historyRows pairs the history's entries that made a layer with the layers, and returns the newest first. Only the last

@@ -80,7 +80,7 @@ func runImages(ctx context.Context, sh *shell, st *store.Store, o ImagesOptions)
 	for _, r := range rows {
 		l.Rows = append(l.Rows, imageRow(r, imageSize(st, r.image, known), o.NoTrunc))
 	}
-	return l.print(sh.stdout, o.Format)
+	return l.print(sh.text(), o.Format)
 }
 
 func listImages(ctx context.Context, st *store.Store, keep func(listed) bool) ([]listed, error) {

@@ -70,7 +70,7 @@ func runInspect(ctx context.Context, sh *shell, st *store.Store, names []string,
 
 func printInspected(sh *shell, found []inspected, format string) error {
 	if format == "" || format == "json" {
-		e := json.NewEncoder(sh.stdout)
+		e := json.NewEncoder(sh.text())
 		e.SetEscapeHTML(false)
 		if format == "" {
 			e.SetIndent("", "    ")
@@ -87,7 +87,7 @@ func printInspected(sh *shell, found []inspected, format string) error {
 		if err != nil {
 			return err
 		}
-		if err := execute(sh.stdout, t, fields); err != nil {
+		if err := execute(sh.text(), t, fields); err != nil {
 			return err
 		}
 	}

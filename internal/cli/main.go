@@ -10,10 +10,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/cairnbuild/cairn/internal/progress"
 )
 
 // Main runs one command line and returns the exit status. args[0] is the program's name. It may be called several times in
@@ -43,6 +46,9 @@ type shell struct {
 	// machine says that the command's errors go to a program: an object per line, as its events do.
 	machine bool
 }
+
+// text is standard output for what a stranger's image or Dockerfile may have written.
+func (sh *shell) text() io.Writer { return progress.VisibleWriter(sh.stdout) }
 
 // run reads the command line and does what it says.
 func (sh *shell) run(ctx context.Context, args []string) error {

@@ -57,7 +57,7 @@ type jsonDisplay struct {
 }
 
 func newJSON(w io.Writer) *jsonDisplay {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(VisibleWriter(w)) // JSON leaves some control characters as they are
 	e.SetEscapeHTML(false)
 	return &jsonDisplay{enc: e}
 }

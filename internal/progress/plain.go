@@ -118,7 +118,7 @@ func (p *plain) finish(s *plainStep, ev build.Event) {
 	case errors.Is(ev.Err, context.Canceled):
 		p.say(s, ev.Time, "CANCELED")
 	case ev.Err != nil:
-		p.say(s, ev.Time, "ERROR: "+ev.Err.Error())
+		p.say(s, ev.Time, "ERROR: "+Visible(ev.Err.Error()))
 	case ev.Cached:
 		p.say(s, ev.Time, "CACHED")
 	default:

@@ -81,7 +81,7 @@ func WarningText(w *build.Warning) string {
 	if w.Line > 0 {
 		fmt.Fprintf(&b, " (%s line %d)", w.File, w.Line)
 	}
-	return b.String()
+	return Visible(b.String())
 }
 
 // summary is the last line: the image id and the total time.
@@ -89,7 +89,7 @@ func summary(ev build.Event) string {
 	if ev.Name == "" {
 		return "built in " + seconds(ev.Duration)
 	}
-	return fmt.Sprintf("built %s in %s", ev.Name, seconds(ev.Duration))
+	return fmt.Sprintf("built %s in %s", Visible(ev.Name), seconds(ev.Duration))
 }
 
 // tailLines is how many of a failed step's last lines are shown.
@@ -99,7 +99,7 @@ const tailLines = 20
 func PrintFailure(w io.Writer, e *build.StepError) {
 	if text := strings.TrimRight(string(e.Tail), "\r\n"); text != "" {
 		lines := strings.Split(text, "\n")
-		fmt.Fprintf(w, "------\n > %s:\n", e.Name)
+		fmt.Fprintf(w, "------\n > %s:\n", Visible(e.Name))
 		if len(lines) > tailLines {
 			lines = lines[len(lines)-tailLines:]
 		}
@@ -109,6 +109,6 @@ func PrintFailure(w io.Writer, e *build.StepError) {
 		fmt.Fprintln(w, "------")
 	}
 	if e.Excerpt != "" {
-		fmt.Fprintf(w, "%s\n", strings.TrimRight(e.Excerpt, "\n"))
+		fmt.Fprintf(w, "%s\n", Visible(strings.TrimRight(e.Excerpt, "\n")))
 	}
 }
