@@ -139,10 +139,14 @@ func (c *child) user() error {
 	return sys.SetIDs(p.UID, p.GID, p.Groups, p.KeepGroups)
 }
 
-// capabilities leaves a root process the bounding set and anybody else nothing; the bounding set still lets sudo work.
+// capabilities leaves a root process the bounding set and anybody else nothing; the bounding set still lets sudo work. With a
+// supervisor everybody is root to the kernel, and execve makes it the bounding set.
 func (c *child) capabilities() error {
+	if c.spec.Supervise != nil {
+		return sys.DieWithParent()
+	}
 	var caps uint64
-	if c.spec.Process.UID == 0 || c.spec.Supervise != nil { // execve gives them to the one user there is anyway
+	if c.spec.Process.UID == 0 {
 		caps = c.spec.Capabilities
 	}
 	if err := sys.SetCapabilities(caps); err != nil {
