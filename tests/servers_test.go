@@ -65,6 +65,9 @@ func (s *fileServer) answer(w http.ResponseWriter, r *http.Request) int {
 		}
 		name = "/" + to
 	}
+	if name == "/" {
+		name = "/index"
+	}
 	data, err := os.ReadFile(filepath.Join(s.dir, filepath.Clean(name)))
 	if err != nil {
 		http.NotFound(w, r)

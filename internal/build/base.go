@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -209,10 +211,7 @@ func (b *bases) resolveNamed(ctx context.Context, name, value string, p oci.Plat
 
 // readLayout finds an image in an OCI layout directory, given as PATH, PATH:TAG or PATH@DIGEST.
 func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platform) (*imageMeta, error) {
-	dir, tag := where, ""
-	if i := strings.LastIndexAny(where, ":@"); i > strings.LastIndexByte(where, '/') {
-		dir, tag = where[:i], where[i+1:]
-	}
+	dir, tag := splitLayout(where)
 	l, err := layout.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open layout %s: %w", dir, err)
@@ -230,4 +229,17 @@ func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platfo
 		m.remote = false
 	}
 	return m, err
+}
+
+// splitLayout takes a layout's directory and the name in it apart. Both may have colons in them: the first split that gives a layout counts.
+func splitLayout(where string) (dir, tag string) {
+	for i, c := range where {
+		if c != ':' && c != '@' {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(where[:i], "oci-layout")); err == nil {
+			return where[:i], where[i+1:]
+		}
+	}
+	return where, ""
 }

@@ -63,7 +63,7 @@ func (in *input) epoch(ctx context.Context, value string, opts *Options) (*time.
 	if value == "context" {
 		return in.made, nil
 	}
-	if named, ok := opts.Input.NamedContexts[value]; ok {
+	if named, ok := opts.Input.named(value); ok {
 		src, remote := contextURL(named)
 		if !remote {
 			return nil, nil

@@ -64,6 +64,9 @@ func openInput(ctx context.Context, s *store.Store, opts *Options, ev *emitter) 
 		}
 	}()
 	o := opts.Input
+	if err := o.checkNamed(); err != nil {
+		return nil, err
+	}
 	if err := in.fetchContext(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -246,73 +249,6 @@ func (in *input) open(_ context.Context) (*contextdir.Context, error) {
 	var err error
 	in.context, err = contextdir.Open(in.dir, ignorer(in.ignored), contextdir.Options{StatCache: in.statCache()})
 	return in.context, err
-}
-
-// openNamed returns a --build-context that is no image, opened once.
-func (in *input) openNamed(ctx context.Context, value string) (*contextdir.Context, error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if c, ok := in.named[value]; ok {
-		return c, nil
-	}
-	dir := value
-	if src, remote := contextURL(value); remote {
-		var err error
-		if dir, err = in.fetchNamed(ctx, src); err != nil {
-			return nil, fmt.Errorf("fetch named context %s: %w", value, err)
-		}
-	}
-	var ig contextdir.Ignorer
-	if data, err := os.ReadFile(filepath.Join(dir, ".dockerignore")); err == nil {
-		m, err := ignore.Parse(bytes.NewReader(data))
-		if err != nil {
-			return nil, err
-		}
-		ig = ignorer(m)
-	}
-	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: in.statCache()})
-	if err != nil {
-		return nil, fmt.Errorf("open named context: %w", err)
-	}
-	in.named[value] = c
-	in.onClose(c.Close)
-	return c, nil
-}
-
-// fetchNamed makes a directory of a named context that is somewhere else: a git repository as it is checked out, and a URL as one file
-// with the name "context", whatever it is, as with BuildKit.
-func (in *input) fetchNamed(ctx context.Context, src dockerfile.Source) (string, error) {
-	client, err := in.fetcher()
-	if err != nil {
-		return "", err
-	}
-	if src.Kind == dockerfile.GitSource {
-		return in.checkout(ctx, client, repoOf(src.Git))
-	}
-	file, err := client.HTTP(ctx, src.Text, "")
-	if err != nil {
-		return "", err
-	}
-	tmp, err := in.store.TempDir("context")
-	if err != nil {
-		return "", err
-	}
-	in.onClose(tmp.Close)
-	data, err := os.Open(file.Path)
-	if err != nil {
-		return "", err
-	}
-	defer data.Close()
-	name := filepath.Join(tmp.Path(), "context")
-	to, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	_, err = io.Copy(to, data)
-	if err = errors.Join(err, to.Close()); err != nil {
-		return "", err
-	}
-	return tmp.Path(), os.Chtimes(name, time.Time{}, file.ModTime)
 }
 
 func (in *input) onClose(f func() error) { in.closers = append(in.closers, f) }

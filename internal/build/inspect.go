@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/store"
@@ -56,7 +55,7 @@ func lintOptions(ctx context.Context, in *input, opts *Options, r baseResolver) 
 		o.Check = &check
 	}
 	o.Base = func(ref string, p oci.Platform) (dockerfile.BaseImage, bool) {
-		meta, err := resolveName(ctx, r, opts.Input.NamedContexts, ref, p)
+		meta, err := resolveName(ctx, r, &opts.Input, ref, p)
 		if err != nil {
 			return dockerfile.BaseImage{}, false
 		}
@@ -67,11 +66,9 @@ func lintOptions(ctx context.Context, in *input, opts *Options, r baseResolver) 
 }
 
 // resolveName finds the image that a FROM means when it names no stage.
-func resolveName(ctx context.Context, r baseResolver, named map[string]string, ref string, p oci.Platform) (*imageMeta, error) {
-	for _, name := range []string{ref, strings.ToLower(ref)} {
-		if value, ok := named[name]; ok {
-			return r.resolveNamed(ctx, ref, value, p)
-		}
+func resolveName(ctx context.Context, r baseResolver, in *Input, ref string, p oci.Platform) (*imageMeta, error) {
+	if value, ok := in.named(ref); ok {
+		return r.resolveNamed(ctx, ref, value, p)
 	}
 	return r.resolveBase(ctx, ref, p)
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"github.com/cairnbuild/cairn/oci"
@@ -37,6 +38,26 @@ type Input struct {
 	DockerfileReader io.Reader
 	// NamedContexts are --build-context values by name, verbatim.
 	NamedContexts map[string]string
+}
+
+// named finds the --build-context with a name. Names of images are the same in their short and long forms, with and without ":latest".
+func (in *Input) named(name string) (string, bool) {
+	if v, ok := in.NamedContexts[name]; ok || name == "" {
+		return v, ok
+	}
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return "", false
+	}
+	for key, v := range in.NamedContexts {
+		if strings.EqualFold(key, name) {
+			return v, true
+		}
+		if other, err := oci.ParseReference(key); err == nil && other.String() == ref.String() {
+			return v, true
+		}
+	}
+	return "", false
 }
 
 // Output says where the image goes beside the store.

@@ -37,6 +37,7 @@ type Stage struct {
 	base  *Stage            // the local stage that it builds on
 	image string            // else the image's name; "" for scratch
 	named string            // else the value of the --build-context that stands in for it
+	alias string            // and that one's name
 	rng   dockerfile.Range
 }
 
@@ -138,8 +139,8 @@ func newPlan(ctx context.Context, f *dockerfile.File, opts *Options, p oci.Platf
 func (pl *planner) allStages() []*Stage {
 	all := make([]*Stage, 0, len(pl.extra)+len(pl.stages))
 	for _, s := range pl.stages {
-		for _, name := range pl.fromNames(s) {
-			if x, ok := pl.extra[name]; ok && !contains(all, x) {
+		for _, ref := range pl.fromNames(s) {
+			if x, ok := pl.extra[ref.name]; ok && !contains(all, x) {
 				all = append(all, x)
 			}
 		}
@@ -204,17 +205,16 @@ func (pl *planner) stagePlatform(def *dockerfile.Stage) (oci.Platform, error) {
 
 // bindBase decides what FROM names: a named context, an earlier stage, nothing, or an image.
 func (pl *planner) bindBase(s *Stage, base string) {
-	named := pl.opts.Input.NamedContexts
-	if v, ok := named[s.def.Name]; ok && s.def.Name != "" {
-		s.named = namedValue(v)
+	if v, ok := pl.opts.Input.named(s.def.Name); ok {
+		s.named, s.alias = namedValue(v), s.def.Name
 		return
 	}
 	if earlier, ok := pl.byName[strings.ToLower(base)]; ok {
 		s.base = earlier
 		return
 	}
-	if v, ok := named[base]; ok {
-		s.named = namedValue(v)
+	if v, ok := pl.opts.Input.named(base); ok {
+		s.named, s.alias = namedValue(v), base
 		return
 	}
 	if base != "scratch" {

@@ -224,7 +224,7 @@ func (pl *planner) dispatchRun(st *stageState, in *dockerfile.Run) error {
 	}
 	agents := 0
 	for _, m := range in.Mounts {
-		rm, err := pl.runMount(st, op, m, &agents)
+		rm, err := pl.runMount(st, op, m, in.Range(), &agents)
 		if err != nil {
 			return err
 		}
@@ -248,7 +248,7 @@ func (pl *planner) checkRun(in *dockerfile.Run) error {
 	return nil
 }
 
-func (pl *planner) runMount(st *stageState, op *runOp, m dockerfile.Mount, agents *int) (runMount, error) {
+func (pl *planner) runMount(st *stageState, op *runOp, m dockerfile.Mount, at dockerfile.Range, agents *int) (runMount, error) {
 	m, err := m.Resolved(st.Config.Config.WorkingDir)
 	if err != nil {
 		return runMount{}, err
@@ -261,7 +261,7 @@ func (pl *planner) runMount(st *stageState, op *runOp, m dockerfile.Mount, agent
 	if m.From == "" || m.From == "scratch" {
 		return rm, nil
 	}
-	rm.stage, err = pl.fromStage(st, m.From)
+	rm.stage, err = pl.fromStage(st, m.From, at)
 	if err != nil {
 		return rm, err
 	}
@@ -271,8 +271,8 @@ func (pl *planner) runMount(st *stageState, op *runOp, m dockerfile.Mount, agent
 }
 
 // fromStage is lookupFrom for a stage that must already be planned.
-func (pl *planner) fromStage(st *stageState, name string) (*Stage, error) {
-	dep, err := pl.lookupFrom(st.Stage, name)
+func (pl *planner) fromStage(st *stageState, name string, at dockerfile.Range) (*Stage, error) {
+	dep, err := pl.lookupFrom(fromName{name, at})
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func sortedKeys[V any](m map[string]V) []string {
 func (pl *planner) dispatchCopy(st *stageState, in *dockerfile.Copy) error {
 	op := &copyOp{in: in, dest: absDest(st.Config.Config.WorkingDir, in.Dest)}
 	if in.From != "" {
-		stage, err := pl.fromStage(st, in.From)
+		stage, err := pl.fromStage(st, in.From, in.Range())
 		if err != nil {
 			return err
 		}

@@ -54,8 +54,8 @@ func (pl *planner) reach(s *Stage, seen map[*Stage]bool, path []*Stage) error {
 			return err
 		}
 	}
-	for _, name := range pl.fromNames(s) {
-		dep, err := pl.lookupFrom(s, name)
+	for _, ref := range pl.fromNames(s) {
+		dep, err := pl.lookupFrom(ref)
 		if err != nil {
 			return err
 		}
@@ -75,19 +75,25 @@ func (pl *planner) instructions(s *Stage) []dockerfile.Instruction {
 	return append(append([]dockerfile.Instruction(nil), pl.onbuild[s]...), s.def.Instructions...)
 }
 
+// fromName is a --from and the lines that it stands in.
+type fromName struct {
+	name string
+	at   dockerfile.Range
+}
+
 // fromNames lists the --from names in a stage's instructions.
-func (pl *planner) fromNames(s *Stage) []string {
-	var names []string
+func (pl *planner) fromNames(s *Stage) []fromName {
+	var names []fromName
 	for _, in := range pl.instructions(s) {
 		switch in := in.(type) {
 		case *dockerfile.Copy:
 			if in.From != "" {
-				names = append(names, in.From)
+				names = append(names, fromName{in.From, in.Range()})
 			}
 		case *dockerfile.Run:
 			for _, m := range in.Mounts {
 				if m.From != "" && m.From != "scratch" {
-					names = append(names, m.From)
+					names = append(names, fromName{m.From, in.Range()})
 				}
 			}
 		}
@@ -96,25 +102,26 @@ func (pl *planner) fromNames(s *Stage) []string {
 }
 
 // lookupFrom finds what --from=name means: a stage by number, a named context, a stage by name, else an image.
-func (pl *planner) lookupFrom(s *Stage, name string) (*Stage, error) {
+func (pl *planner) lookupFrom(ref fromName) (*Stage, error) {
+	name := ref.name
 	if n, err := strconv.Atoi(name); err == nil {
 		if n < 0 || n >= len(pl.stages) {
-			return nil, pl.errorAt(s.rng, "", fmt.Errorf("invalid stage index %d", n))
+			return nil, pl.errorAt(ref.at, "", fmt.Errorf("invalid stage index %d", n))
 		}
 		return pl.stages[n], nil
 	}
 	if x, ok := pl.extra[name]; ok {
 		return x, nil
 	}
-	value, isNamed := pl.opts.Input.NamedContexts[name]
+	value, isNamed := pl.opts.Input.named(name)
 	if !isNamed {
 		if dep, ok := pl.byName[strings.ToLower(name)]; ok {
 			return dep, nil
 		}
 	}
-	x := &Stage{Name: name, Platform: pl.platform, image: name, rng: s.rng}
+	x := &Stage{Name: name, Platform: pl.platform, image: name, rng: ref.at}
 	if isNamed {
-		x.image, x.named = "", namedValue(value)
+		x.image, x.named, x.alias = "", namedValue(value), name
 	}
 	if name == "scratch" {
 		x.image = ""
@@ -154,7 +161,7 @@ func (pl *planner) resolveImages(ctx context.Context, reachable map[*Stage]bool)
 
 func (pl *planner) resolveOne(ctx context.Context, s *Stage) (*imageMeta, error) {
 	if s.named != "" {
-		return pl.resolver.resolveNamed(ctx, s.Name, s.named, s.Platform)
+		return pl.resolver.resolveNamed(ctx, s.alias, s.named, s.Platform)
 	}
 	return pl.resolver.resolveBase(ctx, s.image, s.Platform)
 }

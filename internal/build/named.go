@@ -1,0 +1,102 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/dockerfile/ignore"
+	"github.com/cairnbuild/cairn/internal/contextdir"
+)
+
+// checkNamed finds out before anything happens that a named context is not there.
+func (in *Input) checkNamed() error {
+	for _, name := range sortedKeys(in.NamedContexts) {
+		value := in.NamedContexts[name]
+		if _, remote := contextURL(value); remote || strings.HasPrefix(value, "docker-image://") || strings.HasPrefix(value, "oci-layout://") {
+			continue
+		}
+		info, err := os.Stat(value)
+		if err != nil {
+			return fmt.Errorf("open named context %s: %w", name, err)
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("open named context %s: %s is not a directory", name, value)
+		}
+	}
+	return nil
+}
+
+// openNamed returns a --build-context that is no image, opened once.
+func (in *input) openNamed(ctx context.Context, value string) (*contextdir.Context, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if c, ok := in.named[value]; ok {
+		return c, nil
+	}
+	dir := value
+	if src, remote := contextURL(value); remote {
+		var err error
+		if dir, err = in.fetchNamed(ctx, src); err != nil {
+			return nil, fmt.Errorf("fetch named context %s: %w", value, err)
+		}
+	}
+	var ig contextdir.Ignorer
+	if data, err := os.ReadFile(filepath.Join(dir, ".dockerignore")); err == nil {
+		m, err := ignore.Parse(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		ig = ignorer(m)
+	}
+	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: in.statCache()})
+	if err != nil {
+		return nil, fmt.Errorf("open named context: %w", err)
+	}
+	in.named[value] = c
+	in.onClose(c.Close)
+	return c, nil
+}
+
+// fetchNamed makes a directory of a named context that is somewhere else: a git repository as it is checked out, and a URL as one file
+// with the name "context", whatever it is, as with BuildKit.
+func (in *input) fetchNamed(ctx context.Context, src dockerfile.Source) (string, error) {
+	client, err := in.fetcher()
+	if err != nil {
+		return "", err
+	}
+	if src.Kind == dockerfile.GitSource {
+		return in.checkout(ctx, client, repoOf(src.Git))
+	}
+	file, err := client.HTTP(ctx, src.Text, "")
+	if err != nil {
+		return "", err
+	}
+	tmp, err := in.store.TempDir("context")
+	if err != nil {
+		return "", err
+	}
+	in.onClose(tmp.Close)
+	data, err := os.Open(file.Path)
+	if err != nil {
+		return "", err
+	}
+	defer data.Close()
+	name := filepath.Join(tmp.Path(), "context")
+	to, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, data)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return "", err
+	}
+	return tmp.Path(), os.Chtimes(name, time.Time{}, file.ModTime)
+}
