@@ -230,10 +230,12 @@ func TestMountTargetStaysInside(t *testing.T) {
 	assert.NilError(t, os.WriteFile(filepath.Join(root, outside), []byte("inner"), 0o644))
 	for name, link := range map[string]string{
 		"absolute": outside, "up": "../../../../../../../.." + outside, "cwd": "/proc/self/cwd", "fd": "/proc/self/fd/3",
+		"attr": "proc/self/attr/exec",
 	} {
 		assert.NilError(t, os.Symlink(link, filepath.Join(root, name)))
 	}
-	for target, ok := range map[string]bool{"/absolute": true, "/up": true, "/cwd": false, "/cwd/x": false, "/fd": false, "/": false, "/a/../b": false, "rel": false, "": false, "/none": false} {
+	for target, ok := range map[string]bool{"/absolute": true, "/up": true, "/cwd": false, "/cwd/x": false, "/fd": false, "/": false, "/a/../b": false, "rel": false, "": false, "/none": false,
+		"/proc": false, "/proc/self/attr/exec": false, "/attr": false, "/proc/sys/kernel/hostname": false} {
 		spec := sh(root, "cat "+outside)
 		spec.Mounts = []mount.Mount{{Type: mount.Bind, Source: source, Target: target}}
 		out, err := output(t, spec)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -48,7 +49,7 @@ func (w *workspace) contextMount(ctx context.Context, c copy.Source, rel, dir st
 	if err := extractWith(ctx, res.Index, res, root, w.ownersMode()); err != nil {
 		return "", err
 	}
-	return filepath.Join(root, dest), nil
+	return mount.Inside(root, relative(dest))
 }
 
 // extractWith writes a directory from an index and a source, by way of a tar that is never stored.
@@ -92,11 +93,11 @@ func (w *workspace) stageMount(ctx context.Context, s *state, rel, dir string) (
 	switch len(lower) {
 	case 0:
 	case 1:
-		return filepath.Join(lower[0], real), nil
+		root = lower[0]
 	default:
 		if err := (overlay.Stack{Lower: lower}).Mount().Attach(root); err != nil {
 			return "", err
 		}
 	}
-	return filepath.Join(root, real), nil
+	return mount.Inside(root, real)
 }

@@ -105,29 +105,19 @@ func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mou
 func (w *workspace) cacheMount(ctx context.Context, m runMount, dir string) (*mount.Mount, error) {
 	sum := sha256.Sum256([]byte(m.ID + "\x00" + m.From + "\x00" + m.Source + "\x00" + w.opts.Args["BUILDKIT_CACHE_MOUNT_NS"]))
 	id := hex.EncodeToString(sum[:16])
-	lease, err := w.store.CacheMount(ctx, id, m.Sharing)
+	lease, err := w.store.CacheMount(ctx, id, m.Sharing, func() (string, error) { return w.newCache(ctx, m, dir) })
 	if err != nil {
 		return nil, err
 	}
 	w.onStepEnd(lease.Release)
-	if lease.New {
-		if err := w.fillCache(ctx, m, lease.Path, dir); err != nil {
-			return nil, err
-		}
-	}
 	return &mount.Mount{Type: mount.Bind, Source: lease.Path, ReadOnly: m.ReadOnly}, nil
 }
 
-// fillCache gives a new cache its owner and mode, and what from= says it starts with.
-func (w *workspace) fillCache(ctx context.Context, m runMount, cache, dir string) error {
-	if m.source >= 0 {
-		source, err := w.mountSource(ctx, m, dir)
-		if err != nil {
-			return err
-		}
-		if err := os.CopyFS(cache, os.DirFS(source)); err != nil {
-			return fmt.Errorf("fill the cache from %s: %w", m.From, err)
-		}
+// newCache makes a cache in dir with its owner and mode, and what from= says it starts with.
+func (w *workspace) newCache(ctx context.Context, m runMount, dir string) (string, error) {
+	cache, err := w.cacheContent(ctx, m, dir)
+	if err != nil {
+		return "", err
 	}
 	uid, gid, mode := 0, 0, uint32(0o755)
 	if m.UID != nil {
@@ -141,11 +131,35 @@ func (w *workspace) fillCache(ctx context.Context, m runMount, cache, dir string
 	}
 	if uid != 0 || gid != 0 {
 		if err := w.ownersMode().SetOwner(cache, uid, gid); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return os.Chmod(cache, fileMode(mode))
+	return cache, os.Chmod(cache, fileMode(mode))
 }
+
+// cacheContent is an empty directory, or a copy of what from= names.
+func (w *workspace) cacheContent(ctx context.Context, m runMount, dir string) (string, error) {
+	if m.source < 0 {
+		cache := filepath.Join(dir, "cache")
+		return cache, os.MkdirAll(cache, 0o755)
+	}
+	from, err := w.copySource(ctx, m.stage, m.source)
+	if err != nil {
+		return "", err
+	}
+	cache, err := w.contextMount(ctx, from, inside(m.Source), dir)
+	if err != nil {
+		return "", fmt.Errorf("fill the cache from %s: %w", m.From, err)
+	}
+	st, err := os.Lstat(cache)
+	if err == nil && !st.IsDir() {
+		err = fmt.Errorf("fill the cache from %s: %s is no directory", m.From, m.Source)
+	}
+	return cache, err
+}
+
+// inside is a source relative to the root of what it is taken from, "" for all of that.
+func inside(source string) string { return strings.TrimPrefix(path.Join("/", source), "/") }
 
 // secretMount puts a secret into a tmpfs of this process's own mount namespace, so that it never reaches a disk.
 func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
@@ -242,7 +256,7 @@ func (w *workspace) mountInputs(ctx context.Context, m runMount) ([]store.Input,
 // mountSource is a path outside that holds what a mount shows: a place in the directories of a stage, or a copy of the part of the
 // context, without what .dockerignore hides.
 func (w *workspace) mountSource(ctx context.Context, m runMount, dir string) (string, error) {
-	rel := strings.TrimPrefix(path.Join("/", m.Source), "/")
+	rel := inside(m.Source)
 	if m.source >= 0 && !m.stage.isContext() {
 		return w.stageMount(ctx, w.from[m.source], rel, dir)
 	}

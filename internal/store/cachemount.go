@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,8 +16,6 @@ import (
 type CacheLease struct {
 	// Path is the directory.
 	Path string
-	// New says that it was made just now and has no owner, mode or content yet.
-	New  bool
 	lock *os.File
 }
 
@@ -27,8 +26,10 @@ func (c *CacheLease) Release() { _ = c.lock.Close() }
 const privateCopies = 64
 
 // CacheMount returns the directory of RUN --mount=type=cache for an id, a name that is safe in a path. sharing is "shared" (several
-// users at once), "locked" (it waits for its turn) or "private" (a second user at the same time gets another directory).
-func (s *Store) CacheMount(ctx context.Context, id, sharing string) (*CacheLease, error) {
+// users at once), "locked" (it waits for its turn) or "private" (a second user at the same time gets another directory). Where there is no
+// directory yet, make gives one, complete and in the store's file system, which is moved into place: no user ever sees, or can
+// tamper with, a cache that is being filled. Without make a new cache is empty.
+func (s *Store) CacheMount(ctx context.Context, id, sharing string, make func() (dir string, err error)) (*CacheLease, error) {
 	for n := 0; n < privateCopies; n++ {
 		name := id
 		if n > 0 {
@@ -42,15 +43,37 @@ func (s *Store) CacheMount(ctx context.Context, id, sharing string) (*CacheLease
 			continue
 		}
 		lease := &CacheLease{Path: s.path("mounts", name), lock: lock}
-		err = os.Mkdir(lease.Path, 0o755)
-		lease.New = err == nil
-		if err != nil && !errors.Is(err, os.ErrExist) {
+		if err := s.makeCache(ctx, name, make); err != nil {
 			lease.Release()
-			return nil, err
+			return nil, fmt.Errorf("make cache mount: %w", err)
 		}
 		return lease, nil
 	}
 	return nil, fmt.Errorf("more than %d builds use this private cache at once", privateCopies)
+}
+
+// makeCache sees to it that the directory is there. One process at a time does so for a name: a shared cache has several users.
+func (s *Store) makeCache(ctx context.Context, name string, make func() (dir string, err error)) error {
+	path := s.path("mounts", name)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lock, err := s.lockCache(ctx, name+".new", "locked")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if make == nil {
+		return os.Mkdir(path, 0o755)
+	}
+	dir, err := make()
+	if err != nil {
+		return err
+	}
+	return os.Rename(dir, path)
 }
 
 // lockCache takes the lock of a cache directory; nil when a private one is taken.

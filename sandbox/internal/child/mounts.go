@@ -133,12 +133,27 @@ func (c *child) placeMounts() error {
 		if err != nil {
 			return renamed(err, "mount on", m.Target)
 		}
-		err = sys.MoveMount(c.mounts[i], at)
+		if err = notInProc(at); err == nil {
+			err = sys.MoveMount(c.mounts[i], at)
+		}
 		at.Close()
 		if err != nil {
 			return renamed(err, "mount on", m.Target)
 		}
 		c.mounts[i].Close()
+	}
+	return nil
+}
+
+// notInProc refuses a target in /proc, however an image's links lead there: with it covered, what is later written to a process's own
+// files there, by us or by the command, would go where the image wants (CVE-2025-52881).
+func notInProc(at sys.FD) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(at), &st); err != nil {
+		return err
+	}
+	if st.Type == unix.PROC_SUPER_MAGIC {
+		return errors.New("nothing can be mounted in /proc")
 	}
 	return nil
 }
