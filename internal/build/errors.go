@@ -58,6 +58,19 @@ func (e *CommandError) Error() string {
 // Unwrap returns the sandbox's error.
 func (e *CommandError) Unwrap() error { return e.Err }
 
+// ForeignError is a RUN whose program is made for a platform that this machine can't run.
+type ForeignError struct {
+	Platform string
+	Err      error
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("run a program for %s: %v", e.Platform, e.Err)
+}
+
+// Unwrap returns the sandbox's error.
+func (e *ForeignError) Unwrap() error { return e.Err }
+
 // EntitlementError is a RUN that wants more than --allow gives.
 type EntitlementError struct{ Name string }
 

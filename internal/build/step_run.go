@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/owners"
@@ -149,6 +150,8 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 		return errors.Join(err, ctx.Err())
 	case errors.As(err, &exit):
 		return &CommandError{Args: op.args, Code: exit.Code, Err: err}
+	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(setup, syscall.ENOEXEC) && op.foreign():
+		return &ForeignError{Platform: oci.FormatPlatform(op.platform), Err: err}
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(setup, os.ErrNotExist):
 		return &CommandError{Args: op.args, Code: 127, Err: err}
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec:
@@ -156,6 +159,9 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	}
 	return err
 }
+
+// foreign reports whether the image is for another kind of machine than this one.
+func (op *runOp) foreign() bool { return op.platform.Architecture != oci.HostPlatform().Architecture }
 
 // environment is the step's environment without HOME: the proxies do not override what was declared.
 func (op *runOp) environment() []string {

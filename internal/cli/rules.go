@@ -24,6 +24,7 @@ func errorRules() []func(error) (verdict, bool) {
 	return []func(error) (verdict, bool){
 		usageRule,
 		interruptedRule,
+		foreignRule,
 		exitRule,
 		setupRule,
 		registryRule,
@@ -72,6 +73,16 @@ func exitRule(err error) (verdict, bool) {
 		v.Hint = "126 is the shell's word for \"found, but cannot be executed\": check the file's mode and its #! line"
 	}
 	return v, true
+}
+
+// foreignRule: a RUN of an image for another kind of machine.
+func foreignRule(err error) (verdict, bool) {
+	var e *build.ForeignError
+	if !errors.As(err, &e) {
+		return verdict{}, false
+	}
+	return verdict{exitMachine, "this machine has no interpreter for " + e.Platform + " in binfmt_misc: install qemu-user-static (or qemu-user-binfmt), " +
+		"or run the step in a stage FROM --platform=$BUILDPLATFORM and cross-compile"}, true
 }
 
 // setupRule: the machine would not do what a container needs.
