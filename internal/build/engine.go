@@ -114,8 +114,7 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 
 // layer finds the step's layer in the store or makes it.
 func (e *engine) layer(ctx context.Context, w *workspace) (*layerRef, error) {
-	def := definitionKey(w.step)
-	if w.settled() || e.store.HasHint(def) {
+	if !w.step.NoCache && (w.settled() || e.store.HasHint(definitionKey(w.step))) {
 		key, inputs, err := e.key(ctx, w)
 		if err != nil {
 			return nil, e.stepError(w, err)
@@ -174,9 +173,6 @@ func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
 		return nil // a record without its layer is a miss
 	}
 	e.onClose(l.Release)
-	if !l.HasContent() {
-		return nil // an index alone is good for nothing but its name
-	}
 	if !e.dry {
 		e.events.start(w.step.Name).finish(true, nil)
 	}
@@ -248,13 +244,12 @@ func (e *engine) describe(h *hasher, s *Step) {
 	s.op.describe(h)
 }
 
-// definitionKey names a step by its text and the texts below it, without the content of any file. A record under it means that the
-// step ran before in this place: only then is it worth waiting for content ids to look for a result.
+// definitionKey names a step by what it says alone, without the content of any file and whatever lies below. A record under it means
+// that the step ran before somewhere: only then is it worth waiting for content ids to look for a result. What lies below stays out of
+// it so that a hint outlives a change of the steps before.
 func definitionKey(s *Step) digest.Digest {
 	h := newHasher("definition")
-	for ; s != nil; s = s.Parent {
-		s.op.describe(h)
-	}
+	s.op.describe(h)
 	return h.digest()
 }
 

@@ -113,13 +113,9 @@ func (s *Store) retain(id string) bool {
 	return true // the reference is the Store's
 }
 
-// usable says whether the layer has content that can be read here or in the user's namespace, or never had any.
+// usable says whether the layer has content that can be read here or, if this is no namespace, in the user's.
 func (l *Layer) usable() bool {
-	m := l.meta()
-	if len(m.Dirs)+len(m.Blobs) == 0 || l.HasContent() {
-		return true
-	}
-	return l.s.host.form == "" && l.anyDir(m)
+	return l.HasContent() || l.s.host.form == "" && l.anyDir(l.meta())
 }
 
 // anyDir says whether there is a directory of any form.

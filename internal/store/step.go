@@ -111,9 +111,8 @@ func (s *Store) readRecord(key digest.Digest) (record, error) {
 	return r, nil
 }
 
-// LookupStep returns the record of a key if there is one that can be used now: its layer is here with its index, and, unless
-// it has nothing but the index, with content that this process, or root in its user's namespace, can read. The layer stays
-// until the Store is closed.
+// LookupStep returns the record of a key if there is one that can be used now: its layer is here with its index and with content
+// that this process can read, or, if it is in no user namespace, root in its user's could. The layer stays until the Store is closed.
 func (s *Store) LookupStep(key digest.Digest) (Step, bool) {
 	r, err := s.readRecord(key)
 	if err != nil || (r.Boot != "" && r.Boot != s.host.boot) {

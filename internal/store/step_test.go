@@ -14,7 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"gotest.tools/v3/assert"
 
+	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/layer"
 )
 
 // indexOf makes an index of one file per name, whose content is its name.
@@ -32,9 +34,18 @@ func indexOf(t *testing.T, names ...string) *index.Index {
 	return ix
 }
 
-func addIndex(t *testing.T, s *Store, names ...string) *Layer {
+// addNamed adds a layer of such files as a tar.
+func addNamed(t *testing.T, s *Store, names ...string) *Layer {
 	t.Helper()
-	l, err := s.AddLayer(t.Context(), LayerContent{Index: indexOf(t, names...)})
+	plain := compress.Options{Algorithm: compress.None}
+	w, err := s.NewBlob(t.Context())
+	assert.NilError(t, err)
+	defer w.Abort()
+	packed, err := layer.Pack(t.Context(), w, indexOf(t, names...), nameSource{}, plain)
+	assert.NilError(t, err)
+	blob, err := w.Commit(plain.MediaType(), "")
+	assert.NilError(t, err)
+	l, err := s.AddLayer(t.Context(), LayerContent{Index: packed.Index, DiffID: packed.DiffID, Blob: blob, Packing: plain})
 	assert.NilError(t, err)
 	t.Cleanup(l.Release)
 	return l
@@ -42,7 +53,7 @@ func addIndex(t *testing.T, s *Store, names ...string) *Layer {
 
 func TestStepRecordIsKept(t *testing.T) {
 	s := newStore(t)
-	l := addIndex(t, s, "a")
+	l := addNamed(t, s, "a")
 	want := Step{
 		Key: digest.FromString("key"), Layer: l.ID(), Created: time.Now().UTC(), Description: "RUN x",
 		Inputs: []Input{{Name: "src/a", Digest: digest.FromString("a"), Detail: "mode 644"}}, Extra: map[string]string{"k": "v"},
@@ -61,7 +72,7 @@ func TestStepRecordIsKept(t *testing.T) {
 
 func TestBadRecordIsAMiss(t *testing.T) {
 	s := newStore(t)
-	l := addIndex(t, s, "a")
+	l := addNamed(t, s, "a")
 	key := digest.FromString("key")
 	good := func() string {
 		assert.NilError(t, s.PutStep(Step{Key: key, Layer: l.ID()}))
@@ -95,6 +106,17 @@ func TestBadRecordIsAMiss(t *testing.T) {
 	}
 }
 
+func TestAnIndexAloneIsAMiss(t *testing.T) {
+	s := newStore(t)
+	l, err := s.AddLayer(t.Context(), LayerContent{Index: indexOf(t, "a")})
+	assert.NilError(t, err)
+	defer l.Release()
+	key := digest.FromString("key")
+	assert.NilError(t, s.PutStep(Step{Key: key, Layer: l.ID()}))
+	_, ok := s.LookupStep(key)
+	assert.Assert(t, !ok, "nothing could be made of it")
+}
+
 func TestDamagedLayerIsAMissAndMadeGoodByAddingIt(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
 		"no layer.json":    func(dir string) error { return os.Remove(filepath.Join(dir, metaFile)) },
@@ -105,7 +127,7 @@ func TestDamagedLayerIsAMissAndMadeGoodByAddingIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			id := addIndex(t, s, "a").ID()
+			id := addNamed(t, s, "a").ID()
 			key := digest.FromString("key")
 			assert.NilError(t, s.PutStep(Step{Key: key, Layer: id}))
 			assert.NilError(t, damage(s.layerDir(id)))
@@ -113,7 +135,7 @@ func TestDamagedLayerIsAMissAndMadeGoodByAddingIt(t *testing.T) {
 			other := openStore(t, s.Root())
 			_, ok := other.LookupStep(key)
 			assert.Assert(t, !ok)
-			addIndex(t, other, "a")
+			addNamed(t, other, "a")
 			_, ok = other.LookupStep(key)
 			assert.Assert(t, ok)
 			_, ok = openStore(t, s.Root()).LookupStep(key)
@@ -129,7 +151,7 @@ func replaceWith(path, text string) error {
 
 func TestRecordsCountForThisBootUntilSync(t *testing.T) {
 	s := newStore(t)
-	l := addIndex(t, s, "a")
+	l := addNamed(t, s, "a")
 	key := digest.FromString("key")
 	assert.NilError(t, s.PutStep(Step{Key: key, Layer: l.ID()}))
 
@@ -144,7 +166,7 @@ func TestRecordsCountForThisBootUntilSync(t *testing.T) {
 	assert.Assert(t, afterBoot(), "what was synced is lost")
 
 	// A record that another process writes for a layer that was never synced is its to sync.
-	b := addIndex(t, s, "b")
+	b := addNamed(t, s, "b")
 	other := openStore(t, s.Root())
 	assert.NilError(t, other.PutStep(Step{Key: key, Layer: b.ID()}))
 	assert.Assert(t, !afterBoot())
@@ -154,7 +176,7 @@ func TestRecordsCountForThisBootUntilSync(t *testing.T) {
 
 func TestSyncLeavesWhatCameLater(t *testing.T) {
 	s := newStore(t)
-	l := addIndex(t, s, "a")
+	l := addNamed(t, s, "a")
 	p, ok := s.pending()
 	assert.Assert(t, ok)
 	other := openStore(t, s.Root())
