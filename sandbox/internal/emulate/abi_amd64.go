@@ -108,6 +108,7 @@ func i386() []entry {
 		{number: 213, do: setuid}, {number: 214, do: setgid}, {number: 203, do: setreuid}, {number: 204, do: setregid},
 		{number: 208, do: setresuid}, {number: 210, do: setresgid}, {number: 215, do: setfsuid}, {number: 216, do: setfsgid},
 		{number: 184, do: capget}, {number: 185, do: capset}, {number: 172, do: keepcaps, when: exactly(0, unix.PR_SET_KEEPCAPS)},
+		{number: 102, do: socketcall, when: exactly(0, 15)}, // SYS_GETSOCKOPT
 		{number: 365, do: peercred, when: exactly(2, unix.SO_PEERCRED)},
 
 		{number: 61, do: newRoot}, {number: 217, do: newRoot},

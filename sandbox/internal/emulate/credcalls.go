@@ -78,6 +78,10 @@ func getgroups(r *request) answer {
 const maxGroups = 65536
 
 func setgroups(r *request) answer {
+	return r.once(r.setgroups)
+}
+
+func (r *request) setgroups() answer {
 	c := r.creds()
 	if !c.can(unix.CAP_SETGID) {
 		return fail(unix.EPERM)
@@ -106,11 +110,28 @@ func setgroups(r *request) answer {
 	return r.setCreds(c)
 }
 
+// setCreds gives them to the caller, if it is still there.
 func (r *request) setCreds(c creds) answer {
 	if !r.waiting() {
 		return goOn()
 	}
 	return fail(r.w.s.creds.set(r.pid, c))
+}
+
+// once makes a change of ids that a process asks for through each of its threads, as a C library does it, only once: here
+// threads share their ids.
+func (r *request) once(do func() answer) answer {
+	process := r.process()
+	call := change{process: process, number: r.n.nr, args: [3]uint64(r.n.args[:3])}
+	l := r.w.s.creds
+	if a, ok := l.repeated(call, r.pid, r.creds()); ok {
+		return a
+	}
+	a := do()
+	if a.errno == 0 && !a.goOn {
+		l.note(call, r.pid, r.creds(), a)
+	}
+	return a
 }
 
 // kind is one of the two kinds of ids.
@@ -134,12 +155,14 @@ func gids() kind {
 
 // change applies a call that sets some of a process's user ids or group ids.
 func (r *request) change(k kind, set func(i ids, privileged bool) (ids, unix.Errno)) answer {
-	c := r.creds()
-	i, errno := set(k.of(c), c.can(k.capability))
-	if errno != 0 {
-		return fail(errno)
-	}
-	return r.setCreds(k.with(c, i))
+	return r.once(func() answer {
+		c := r.creds()
+		i, errno := set(k.of(c), c.can(k.capability))
+		if errno != 0 {
+			return fail(errno)
+		}
+		return r.setCreds(k.with(c, i))
+	})
 }
 
 func setuid(r *request) answer    { return r.setAll(uids()) }

@@ -3,6 +3,7 @@ package emulate
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -97,6 +98,8 @@ type credList struct {
 	mu     sync.RWMutex
 	list   []creds
 	number map[creds]uint64
+
+	changes []*changed // the last ones
 }
 
 func newCredList(initial creds) *credList {
@@ -149,6 +152,54 @@ func (l *credList) set(pid int, c creds) unix.Errno {
 		return unix.EAGAIN
 	}
 	return 0
+}
+
+// change is a call of a process that changed its credentials.
+type change struct {
+	process int
+	number  int32
+	args    [3]uint64
+}
+
+// changed is a change and what came of it.
+type changed struct {
+	change
+	threads map[int]bool // have made the call
+	after   creds
+	answer  answer
+}
+
+// maxChanges is how many processes at a time may be changing their ids through several threads.
+const maxChanges = 64
+
+// repeated looks for the same call by another thread of a process that has not changed since.
+func (l *credList) repeated(call change, thread int, now creds) (answer, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.changes {
+		if c.change == call && c.after == now && !c.threads[thread] {
+			c.threads[thread] = true
+			return c.answer, true
+		}
+	}
+	return answer{}, false
+}
+
+// note remembers a call that changed credentials, as the last one of its process.
+func (l *credList) note(call change, thread int, after creds, a answer) {
+	c := &changed{call, map[int]bool{thread: true}, after, a}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, old := range l.changes {
+		if old.process == call.process {
+			l.changes[i] = c
+			return
+		}
+	}
+	if len(l.changes) == maxChanges {
+		l.changes = slices.Delete(l.changes, 0, 1)
+	}
+	l.changes = append(l.changes, c)
 }
 
 // unchanged is the id argument that leaves an id as it is.

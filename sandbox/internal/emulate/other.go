@@ -113,13 +113,24 @@ func peercred(r *request) answer {
 	return answer{}
 }
 
+// socketcall is getsockopt of old i386 programs, with its arguments in memory.
+func socketcall(r *request) answer {
+	var b [5 * 4]byte
+	if !r.read(r.n.args[1], b[:]) {
+		return goOn()
+	}
+	for i := range 5 {
+		r.n.args[i] = uint64(binary.NativeEndian.Uint32(b[4*i:]))
+	}
+	if r.n.args[2] != unix.SO_PEERCRED {
+		return goOn()
+	}
+	return peercred(r)
+}
+
 // peer asks the kernel, with a copy of the caller's socket.
 func (r *request) peer(fd int) (*unix.Ucred, bool) {
-	group, err := strconv.Atoi(first(statusLine(r.pid, "Tgid")))
-	if err != nil {
-		return nil, false
-	}
-	process, err := unix.PidfdOpen(group, 0)
+	process, err := unix.PidfdOpen(r.process(), 0)
 	if err != nil {
 		return nil, false
 	}
@@ -133,7 +144,8 @@ func (r *request) peer(fd int) (*unix.Ucred, bool) {
 	return peer, err == nil
 }
 
-func first[A, B any](a A, _ B) A { return a }
+// process is the number of the process that the calling thread belongs to; its own if that is gone.
+func (r *request) process() int { return int(r.status("Tgid", 10, uint64(r.pid))) }
 
 // newRoot comes before a process may have another root directory than the rest: from now on each call is looked at from its
 // caller's.
