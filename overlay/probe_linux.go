@@ -31,18 +31,26 @@ type Support struct {
 // Probe finds out whether stacks work in dir, by making one there and using it: the mount alone tells little, since the
 // kernel accepts file systems on which whiteouts or opaque directories then fail. The caller is root of a user namespace
 // with a mount namespace; to any other it answers None. dir is left as it was.
-func Probe(ctx context.Context, dir string) Support {
+func Probe(ctx context.Context, dir string) Support { return ProbeOn(ctx, dir, dir) }
+
+// ProbeOn is Probe for a Stack whose Lower directories lie in lower and the others in upper.
+func ProbeOn(ctx context.Context, lower, upper string) Support {
 	if err := ctx.Err(); err != nil {
 		return Support{None, fmt.Errorf("probe overlay: %w", context.Cause(ctx))}
 	}
-	tmp, err := os.MkdirTemp(dir, ".probe-")
+	below, err := os.MkdirTemp(lower, ".probe-")
+	if err != nil {
+		return Support{None, fmt.Errorf("probe overlay: %w", err)}
+	}
+	defer removeProbe(below)
+	tmp, err := os.MkdirTemp(upper, ".probe-")
 	if err != nil {
 		return Support{None, fmt.Errorf("probe overlay: %w", err)}
 	}
 	// The kernel makes a work/work without any mode, which only its owner's RemoveAll minds.
 	defer removeProbe(tmp)
-	if err := try(tmp); err != nil {
-		return Support{None, fmt.Errorf("probe overlay in %s: %w", dir, err)}
+	if err := try(below, tmp); err != nil {
+		return Support{None, fmt.Errorf("probe overlay in %s: %w", upper, err)}
 	}
 	return Support{Kind: Native}
 }
@@ -53,19 +61,27 @@ func removeProbe(tmp string) {
 }
 
 // try stacks two layers and does what steps do: copy up, whiteout, opaque directory.
-func try(tmp string) error {
-	for _, name := range []string{"lower1/dir", "lower2", "upper", "work"} {
-		if err := os.MkdirAll(filepath.Join(tmp, name), 0o755); err != nil {
+func try(below, tmp string) error {
+	for _, name := range []string{"lower1/dir", "lower2"} {
+		if err := os.MkdirAll(filepath.Join(below, name), 0o755); err != nil {
 			return err
 		}
 	}
-	for _, name := range []string{"lower1/dir/below", "lower1/gone", "lower2/file"} {
-		if err := os.WriteFile(filepath.Join(tmp, name), []byte("x"), 0o644); err != nil {
+	for _, name := range []string{"upper", "work"} {
+		if err := os.Mkdir(filepath.Join(tmp, name), 0o755); err != nil {
 			return err
 		}
+	}
+	for _, name := range []string{"lower1/dir/below", "lower1/gone", "lower1/white", "lower2/file"} {
+		if err := os.WriteFile(filepath.Join(below, name), []byte("x"), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := whiteout(filepath.Join(below, "lower2"), "white"); err != nil {
+		return err
 	}
 	stack := Stack{
-		Lower: []string{filepath.Join(tmp, "lower2"), filepath.Join(tmp, "lower1")},
+		Lower: []string{filepath.Join(below, "lower2"), filepath.Join(below, "lower1")},
 		Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work"),
 	}
 	fd, err := stack.Mount().Open()
@@ -79,10 +95,38 @@ func try(tmp string) error {
 	return check(stack.Upper)
 }
 
+// whiteout makes one as package layer does when it unpacks.
+func whiteout(dir, name string) error {
+	at := filepath.Join(dir, name)
+	err := unix.Mknod(at, unix.S_IFCHR, 0)
+	if err != unix.EPERM {
+		return pathError("make whiteout", at, err)
+	}
+	if err := os.WriteFile(at, nil, 0o600); err != nil {
+		return err
+	}
+	if err := unix.Setxattr(at, "user.overlay.whiteout", []byte("y"), 0); err != nil {
+		return pathError("mark whiteout", at, err)
+	}
+	return pathError("mark whiteouts", dir, unix.Setxattr(dir, "user.overlay.opaque", []byte("x"), 0))
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: op, Path: path, Err: err}
+}
+
 // use works through the mount's descriptor: it is attached nowhere.
 func use(root sys.FD) error {
 	if err := unix.Fchmodat(int(root), "file", 0o600, 0); err != nil {
 		return &os.PathError{Op: "copy up", Path: "file", Err: err}
+	}
+	white, err := sys.OpenAt(root, "white", unix.O_PATH, 0)
+	white.Close()
+	if !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "hide", Path: "white", Err: errors.New("what a whiteout stands on is still seen")}
 	}
 	for _, name := range []string{"gone", "dir/below"} {
 		if err := unix.Unlinkat(int(root), name, 0); err != nil {

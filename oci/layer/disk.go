@@ -22,6 +22,8 @@ type disk struct {
 	uid, gid int // what a new file has without being asked
 	buf      []byte
 
+	marked bool // whiteouts are marked files here
+
 	at     *os.File // the directory used last
 	atPath string
 }
@@ -96,6 +98,30 @@ func (d *disk) file(e index.Entry, r io.Reader) error {
 	if err := d.fill(f, e.Size, r); err != nil {
 		return err
 	}
+	return d.finishFile(f, dir, name, e)
+}
+
+// fileFrom is file with a whole file of e's content, whose blocks are shared where the file system can. r reads it otherwise.
+func (d *disk) fileFrom(e index.Entry, from *os.File, r io.Reader) error {
+	dir, name, err := d.parent(e.Path)
+	if err != nil {
+		return err
+	}
+	f, err := sys.OpenAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if unix.IoctlFileClone(int(f), int(from.Fd())) != nil || unix.Fstat(int(f), &st) != nil || st.Size != e.Size {
+		if err := d.fill(f, e.Size, r); err != nil {
+			return err
+		}
+	}
+	return d.finishFile(f, dir, name, e)
+}
+
+func (d *disk) finishFile(f, dir sys.FD, name string, e index.Entry) error {
 	if e.Xattrs == nil && d.owners == owners.Chown {
 		return d.finishOpen(f, e)
 	}
@@ -123,7 +149,7 @@ func (d *disk) special(e index.Entry) error {
 	}
 	switch e.Type {
 	case index.Whiteout:
-		return sys.MknodAt(dir, name, unix.S_IFCHR, 0, 0)
+		return d.whiteout(dir, name)
 	case index.Symlink:
 		if err := sys.SymlinkAt(e.Link, dir, name); err != nil {
 			return err
@@ -265,6 +291,22 @@ func (d *disk) remove(path string) error {
 	return root.RemoveAll(path)
 }
 
+// whiteout makes one as a device, or where that is not allowed, as on an overlay, as a file with a mark, which overlayfs knows
+// since Linux 6.7.
+func (d *disk) whiteout(dir sys.FD, name string) error {
+	err := sys.MknodAt(dir, name, unix.S_IFCHR, 0, 0)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	f, err := sys.OpenAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	d.marked = true
+	return sys.SetXattrAt(dir, name, whiteoutXattr, []byte("y"))
+}
+
 // finish gives a directory its attributes. whiteouts says that it has some: then overlayfs is told to look for them, which it
 // otherwise does only where it merges directories.
 func (d *disk) finish(e index.Entry, whiteouts bool) error {
@@ -274,6 +316,11 @@ func (d *disk) finish(e index.Entry, whiteouts bool) error {
 	}
 	if e.Opaque {
 		if err := sys.SetXattrAt(dir, name, opaqueXattr, []byte("y")); err != nil {
+			return err
+		}
+	}
+	if whiteouts && d.marked && !e.Opaque {
+		if err := sys.SetXattrAt(dir, name, opaqueXattr, []byte("x")); err != nil {
 			return err
 		}
 	}

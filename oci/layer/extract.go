@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/cairnbuild/cairn/oci/index"
 )
@@ -93,6 +94,9 @@ func (x *extraction) inherit(ctx context.Context, e index.Entry) error {
 		return err
 	}
 	defer r.Close()
+	if f, ok := r.(*os.File); ok {
+		return x.disk.fileFrom(e, f, &cancelReader{ctx, r})
+	}
 	return x.disk.file(e, &cancelReader{ctx, r})
 }
 

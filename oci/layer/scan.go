@@ -34,10 +34,7 @@ func Scan(ctx context.Context, dir string, o ScanOptions) (*index.Index, error) 
 		return nil, fmt.Errorf("scan layer directory: %w", err)
 	}
 	defer root.Close()
-	s := &scanner{root: root, o: o, inodes: make(map[inode]string), b: index.NewBuilder()}
-	if o.Epoch != nil {
-		s.limit, s.limited = o.Epoch.Unix(), true
-	}
+	s := newScanner(root, o)
 	if _, err := s.dir(ctx, ".", false); err != nil {
 		return nil, fmt.Errorf("scan layer directory: %w", err)
 	}
@@ -53,6 +50,14 @@ type scanner struct {
 	limited bool
 	inodes  map[inode]string // of files with more than one name: the name met first
 	b       *index.Builder
+}
+
+func newScanner(root *os.File, o ScanOptions) *scanner {
+	s := &scanner{root: root, o: o, inodes: make(map[inode]string), b: index.NewBuilder()}
+	if o.Epoch != nil {
+		s.limit, s.limited = o.Epoch.Unix(), true
+	}
+	return s
 }
 
 // found is one name of a directory as it stands on the disk.
