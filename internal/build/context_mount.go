@@ -82,11 +82,18 @@ func (w *workspace) stageMount(ctx context.Context, s *state, rel, dir string) (
 	if err != nil {
 		return "", fmt.Errorf("find /%s: %w", rel, err)
 	}
+	root := filepath.Join(dir, "root")
+	if w.copies() {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		_, err := w.writeCopy(ctx, s, root, real)
+		return filepath.Join(root, real), err
+	}
 	lower, err := s.dirs(ctx)
 	if err != nil {
 		return "", err
 	}
-	root := filepath.Join(dir, "root")
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,7 @@ type engine struct {
 	mu      sync.Mutex
 	futures map[*Step]*future
 	fetched map[string]copy.Item // by source
+	spares  map[*layerRef]*snapshot.Root
 	cleanup []func()
 	// packing runs the hashing and packing of finished layers behind the steps that follow; packers bounds it by the cores.
 	packing *errgroup.Group
@@ -46,7 +48,7 @@ type future struct {
 var errMiss = errors.New("not in the cache")
 
 func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, ev *emitter) *engine {
-	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, fetched: map[string]copy.Item{}}
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
 	e.packing, e.packCtx = errgroup.WithContext(ctx)
 	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
 	e.want = wantsOf(plan, opts)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
@@ -99,6 +100,8 @@ type RunOptions struct {
 	Secrets  []Secret
 	SSH      []SSH
 	Allow    []string // entitlements: network.host, security.insecure
+	// Snapshots makes the root file systems; nil stacks overlays.
+	Snapshots *snapshot.Maker
 }
 
 // Secret is one --secret: its content comes from File or from the environment variable Env.

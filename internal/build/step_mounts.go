@@ -15,6 +15,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/overlay"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // runMounts adds the RUN's --mount to its root, in the order in which they were written.
@@ -79,6 +80,9 @@ func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mou
 	}
 	if m.ReadOnly {
 		return &mount.Mount{Type: mount.Bind, Source: source, ReadOnly: true}, nil
+	}
+	if w.copies() { // and this one is ours alone
+		return &mount.Mount{Type: mount.Bind, Source: source}, nil
 	}
 	st, err := os.Lstat(source)
 	if err != nil {
@@ -182,8 +186,10 @@ func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := (mount.Mount{Type: mount.Tmpfs, Mode: 0o700}).Attach(dir); err != nil {
-		return nil, err
+	if sandbox.CurrentIsolation() != sandbox.IsolationChroot {
+		if err := (mount.Mount{Type: mount.Tmpfs, Mode: 0o700}).Attach(dir); err != nil {
+			return nil, err
+		}
 	}
 	mode := uint32(0o400)
 	if m.Mode != nil {

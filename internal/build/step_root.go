@@ -16,6 +16,7 @@ import (
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/tree"
@@ -24,17 +25,22 @@ import (
 	"github.com/moby/sys/user"
 )
 
-// stepRoot is the root file system of one RUN: its overlay and what is mounted in it.
+// stepRoot is the root file system of one RUN, an overlay or a copy, and what is mounted in it.
 type stepRoot struct {
-	stack  overlay.Stack
+	mount  mount.Mount
 	mounts []mount.Mount
-	env    []string
-	table  *owners.Table // of the upper directory
+	upper  string         // of the overlay
+	copied *snapshot.Root // the copy, nil where there is an overlay
+	// covered are the targets of mounts in a copy; placed is what stands in it for want of mounts.
+	covered []string
+	placed  []placed
+	env     []string
+	table   *owners.Table // of the upper directory, or of the copy
 	// ownTables are those of other directories that the step sees.
 	ownTables map[string]*owners.Table
 }
 
-// prepareRoot makes the overlay of a RUN in tmp. Every mount point that the image lacks is put into a layer of its own right under
+// prepareRoot makes the root file system of a RUN in tmp. Every mount point that the image lacks is put into a layer of its own right under
 // the upper directory, with the parents' attributes copied from the image: so the kernel finds its mount points, and nothing that
 // the command did not do appears in its layer.
 func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*stepRoot, error) {
@@ -55,47 +61,65 @@ func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*st
 	if err := w.runMounts(ctx, op, root, points, tmp); err != nil {
 		return nil, err
 	}
+	if w.copies() {
+		return root, w.copyRoot(ctx, op, root, points, tmp)
+	}
+	return root, w.overlayRoot(ctx, op, root, points, tmp)
+}
+
+// overlayRoot stacks the directories of the layers below under an upper one.
+func (w *workspace) overlayRoot(ctx context.Context, op *runOp, root *stepRoot, points *stubs, tmp string) error {
 	stub := filepath.Join(tmp, "stub")
 	if err := points.write(ctx, stub, w.ownersMode()); err != nil {
-		return nil, err
+		return err
 	}
 	lower, err := w.below.dirs(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	root.stack = overlay.Stack{Lower: append([]string{stub}, lower...), Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work")}
-	if w.ownersMode() == owners.Record {
-		tables, err := w.below.tables(lower)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(root.ownTables, tables)
+	area, err := w.snapshots().UpperDir(tmp)
+	if err != nil {
+		return err
 	}
-	if err := w.prepareUpper(ctx, t, op.dir, root); err != nil {
-		return nil, err
+	root.upper = filepath.Join(area, "upper")
+	stack := overlay.Stack{Lower: append([]string{stub}, lower...), Upper: root.upper, Work: filepath.Join(area, "work")}
+	root.mount = stack.Mount()
+	tables, err := w.ownTablesOf(lower)
+	if err != nil {
+		return err
 	}
-	return root, os.Mkdir(root.stack.Work, 0o700)
+	maps.Copy(root.ownTables, tables)
+	if err := w.prepareUpper(ctx, points.t, op.dir, root); err != nil {
+		return err
+	}
+	return os.Mkdir(stack.Work, 0o700)
 }
 
 // prepareUpper makes the upper directory with the attributes of the image's root, which it stands for, and in it the working
-// directory if the image lacks it: as with BuildKit that one stays in the layer (FEATURES 75).
+// directory if the image lacks it.
 func (w *workspace) prepareUpper(ctx context.Context, t *tree.Tree, dir string, root *stepRoot) error {
+	ix, err := w.workingDir(t, dir)
+	if err != nil {
+		return err
+	}
+	if err := extractEmpty(ctx, ix, root.upper, w.ownersMode()); err != nil {
+		return err
+	}
+	return setRootAttributes(root.upper, t, w.ownersMode())
+}
+
+// workingDir is a layer of the working directory if the image lacks it: as with BuildKit that one stays in the layer
+// (FEATURES 75).
+func (w *workspace) workingDir(t *tree.Tree, dir string) (*index.Index, error) {
 	b := tree.NewBuilder(t)
 	if rel := relative(dir); rel != "." {
 		if _, _, err := t.Resolve(rel); errors.Is(err, fs.ErrNotExist) {
 			if _, err := b.MkdirAll(rel, 0o755, 0, 0, w.now()); err != nil {
-				return fmt.Errorf("create working directory %s: %w", dir, err)
+				return nil, fmt.Errorf("create working directory %s: %w", dir, err)
 			}
 		}
 	}
-	ix, err := b.Index()
-	if err != nil {
-		return err
-	}
-	if err := extractEmpty(ctx, ix, root.stack.Upper, w.ownersMode()); err != nil {
-		return err
-	}
-	return setRootAttributes(root.stack.Upper, t, w.ownersMode())
+	return b.Index()
 }
 
 // setRootAttributes gives the upper directory what the image says of its root.

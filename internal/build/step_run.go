@@ -14,6 +14,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/tree"
@@ -94,7 +95,7 @@ func (op *runOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error
 	return all, nil
 }
 
-// execute runs the command on an overlay of the layers below and turns the upper directory into a layer.
+// execute runs the command on the layers below and turns what it changed into a layer.
 func (op *runOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
 	if !sandbox.InNamespace() {
 		return nil, ErrNeedsNamespace
@@ -109,18 +110,15 @@ func (op *runOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := op.run(ctx, w, root); err != nil {
+	err = op.run(ctx, w, root)
+	if err := errors.Join(err, root.putBack()); err != nil {
 		return nil, err
 	}
-	t, err := w.below.tree(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ix, err := layer.Scan(ctx, root.stack.Upper, layer.ScanOptions{Below: belowOf(t), Epoch: w.opts.Epoch, Owners: w.ownersMode(), Table: root.table})
+	ix, err := w.changes(ctx, root)
 	if err != nil {
 		return nil, fmt.Errorf("read what the command changed: %w", err)
 	}
-	return w.adoptDir(root.stack.Upper, ix, root.table), nil
+	return w.adopt(ctx, root, ix)
 }
 
 func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
@@ -136,7 +134,7 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	proc.Env = append(proc.Env, root.env...)
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
-		Root: root.stack.Mount(), Mounts: root.mounts, Process: proc, Hostname: op.hostname, Network: networkOf(op.network),
+		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.hostname, Network: networkOf(op.network),
 		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.insecure, Stdout: out, Stderr: out,
 	}
 	if err := w.limits(&spec); err != nil {
@@ -224,17 +222,24 @@ func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, t
 	defer w.packers.Release(1)
 	content := store.LayerContent{Dir: dir, Table: table, Packing: w.want.compression}
 	src := layer.DirSource(dir)
-	if w.want.blob[w.step] {
+	lasting := w.snapshots().Lasting()
+	if !lasting {
+		content.Dir, content.Table = "", nil
+	}
+	if !lasting && !w.want.blob[w.step] {
+		content.Packing = compress.Options{Algorithm: compress.None} // its only form
+	}
+	if w.want.blob[w.step] || !lasting {
 		blob, err := w.store.NewBlob(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer blob.Abort()
-		packed, err := layer.Pack(ctx, blob, ix, src, w.want.compression)
+		packed, err := layer.Pack(ctx, blob, ix, src, content.Packing)
 		if err != nil {
 			return nil, err
 		}
-		if content.Blob, err = blob.Commit(w.want.compression.MediaType(), packed.Digest); err != nil {
+		if content.Blob, err = blob.Commit(content.Packing.MediaType(), packed.Digest); err != nil {
 			return nil, err
 		}
 		content.Index, content.DiffID = packed.Index, packed.DiffID

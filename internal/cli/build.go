@@ -13,6 +13,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/build"
 	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // BuildOptions are the flags of `cairn build`: what to build, and how to talk about it.
@@ -35,8 +36,11 @@ func newBuildCommand(sh *shell) *cli.Command {
 		Description: "PATH is the context: what COPY and ADD see. With - the context is a tar archive on standard input, or empty when\n" +
 			"a Dockerfile comes there. Options may stand before or after it. The image goes into the store; nothing is\n" +
 			"printed on standard output but what --quiet and --output ask for.",
-		Flags: buildFlags(),
+		Flags: append(buildFlags(), rungFlags()...),
 	}, 1, 1, func(cc *cli.Context) error {
+		if err := sh.readRungs(cc); err != nil {
+			return err
+		}
 		o, err := parseBuild(cc)
 		if err != nil {
 			return err
@@ -60,6 +64,14 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 	}
 	if o.Call != "" {
 		return runCall(ctx, sh, st, o)
+	}
+	if sandbox.InNamespace() {
+		maker, done, err := sh.chooseSnapshots(ctx, st)
+		if err != nil {
+			return err
+		}
+		defer done()
+		o.Build.Run.Snapshots = maker
 	}
 	display, err := progress.New(o.Progress, sh.stderr)
 	if err != nil {

@@ -25,6 +25,7 @@ func (sh *shell) enter(ctx context.Context, stdin *os.File) error {
 		Args:  sh.args,
 		Stdin: stdin, Stdout: sh.stdout, Stderr: sh.stderr,
 		Notice: sh.notice,
+		IDs:    sh.rungs.ids, Isolation: sh.rungs.isolation,
 	})
 	if err != nil {
 		return err

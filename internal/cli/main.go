@@ -41,6 +41,7 @@ type shell struct {
 	stdin, stdout, stderr *os.File
 	root                  string // --root, or ""
 	signals               *interrupts
+	rungs                 rungs
 	// quiet leaves out remarks that are neither result nor error.
 	quiet bool
 	// machine says that the command's errors go to a program: an object per line, as its events do.

@@ -37,8 +37,11 @@ func newRunCommand(sh *shell) *cli.Command {
 	return newCommand(cli.Command{
 		Name: "run", ArgsUsage: "IMAGE [COMMAND] [ARG...]", Usage: "Run an image's command, or another, in a container",
 		Description: "Options stand before IMAGE: what follows it belongs to the command.",
-		Flags:       runFlags(),
+		Flags:       append(runFlags(), rungFlags()...),
 	}, 1, -1, func(cc *cli.Context) error {
+		if err := sh.readRungs(cc); err != nil {
+			return err
+		}
 		o, err := parseRun(cc)
 		if err != nil {
 			return err
@@ -137,6 +140,12 @@ func runRun(ctx context.Context, sh *shell, st *store.Store, o RunOptions) error
 	if o.TTY {
 		c.Streams.TTY = sh.stdin
 	}
+	maker, done, err := sh.chooseSnapshots(ctx, st)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c.Snapshots = maker
 	signals, stop := forwarded()
 	defer stop()
 	c.Streams.Signals = signals

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -35,6 +36,8 @@ type Options struct {
 	// ReadOnly makes the root file system read-only.
 	ReadOnly bool
 	Streams  Streams
+	// Snapshots makes the root file system; nil stacks an overlay.
+	Snapshots *snapshot.Maker
 	// Warn is told of what the caller may not expect; nil drops it.
 	Warn func(string)
 }
@@ -88,7 +91,7 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 		return errors.New("run a container: not in a user namespace")
 	}
 	sweep(st.Root())
-	layers, err := openLayers(ctx, st, img)
+	layers, err := openLayers(ctx, st, img, o.snapshots().Kind != snapshot.Copy)
 	defer layers.release()
 	if err != nil {
 		return fmt.Errorf("unpack image: %w", err)

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -29,24 +31,27 @@ type imageLayers struct {
 	tree   *tree.Tree
 }
 
-// openLayers brings the image's layers into directory form. The result must be released even when there is an error.
-func openLayers(ctx context.Context, st *store.Store, img oci.Image) (*imageLayers, error) {
-	layers, err := st.IngestImage(ctx, img, st, store.IngestImageOptions{Extract: true})
+// openLayers gets hold of the image's layers, with directories in directory form. The result must be released even when there is
+// an error.
+func openLayers(ctx context.Context, st *store.Store, img oci.Image, directories bool) (*imageLayers, error) {
+	layers, err := st.IngestImage(ctx, img, st, store.IngestImageOptions{Extract: directories})
 	l := &imageLayers{layers: layers}
 	if err != nil {
 		return l, err
 	}
 	var indexes []*index.Index
 	for i, layer := range layers {
-		dir, err := layer.EnsureDir(ctx, layers[:i])
-		if err != nil {
-			return l, fmt.Errorf("layer %s: %w", img.Layers[i].Digest, err)
+		if directories {
+			dir, err := layer.EnsureDir(ctx, layers[:i])
+			if err != nil {
+				return l, fmt.Errorf("layer %s: %w", img.Layers[i].Digest, err)
+			}
+			l.dirs = append(l.dirs, dir)
 		}
 		ix, err := layer.Index()
 		if err != nil {
 			return l, fmt.Errorf("layer %s: %w", img.Layers[i].Digest, err)
 		}
-		l.dirs = append(l.dirs, dir)
 		indexes = append(indexes, ix)
 	}
 	l.tree = tree.New(indexes...)
@@ -123,7 +128,14 @@ func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Pr
 	if spec.Mounts, err = c.mounts(p, spec.Hostname, o); err != nil {
 		return spec, err
 	}
-	if spec.Root, err = c.stack(ctx, l, p); err != nil {
+	if o.snapshots().Kind == snapshot.Copy {
+		return spec, c.copyRoot(ctx, l, p, &spec)
+	}
+	upper, err := o.snapshots().UpperDir(c.path())
+	if err != nil {
+		return spec, err
+	}
+	if spec.Root, err = c.stack(ctx, l, p, upper); err != nil {
 		return spec, err
 	}
 	spec.Owners, err = l.owners()
@@ -160,15 +172,16 @@ func (c *container) setHostname(spec *sandbox.Spec) error {
 	return nil
 }
 
-// stack writes the layer of the mount points and an empty upper directory.
-func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount.Mount, error) {
+// stack writes the layer of the mount points and, in area, an empty upper directory.
+func (c *container) stack(ctx context.Context, l *imageLayers, p *points, area string) (mount.Mount, error) {
 	mode := ownersMode()
 	ix, err := p.added.Index()
 	if err != nil {
 		return mount.Mount{}, err
 	}
-	for _, dir := range []string{"points", "upper", "work"} {
-		if err := os.Mkdir(c.path(dir), 0o755); err != nil {
+	upper, work := filepath.Join(area, "upper"), filepath.Join(area, "work")
+	for _, dir := range []string{c.path("points"), upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return mount.Mount{}, err
 		}
 	}
@@ -176,10 +189,10 @@ func (c *container) stack(ctx context.Context, l *imageLayers, p *points) (mount
 	if err := layer.Extract(ctx, ix, bytes.NewReader(nil), c.path("points"), o); err != nil {
 		return mount.Mount{}, fmt.Errorf("write mount points: %w", err)
 	}
-	if err := copyRootAttributes(c.path("upper"), l.tree, mode); err != nil {
+	if err := copyRootAttributes(upper, l.tree, mode); err != nil {
 		return mount.Mount{}, err
 	}
-	s := overlay.Stack{Lower: append([]string{c.path("points")}, l.stack()...), Upper: c.path("upper"), Work: c.path("work")}
+	s := overlay.Stack{Lower: append([]string{c.path("points")}, l.stack()...), Upper: upper, Work: work}
 	return s.Mount(), nil
 }
 

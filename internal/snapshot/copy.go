@@ -19,6 +19,15 @@ import (
 	"github.com/cairnbuild/cairn/oci/tree"
 )
 
+// WriteOptions say how a tree is copied.
+type WriteOptions struct {
+	Open Content
+	// Owners is how the copy holds owners.
+	Owners owners.Mode
+	// Sub is a path of the tree: what is neither in it nor above it is left out. "." is all.
+	Sub string
+}
+
 // Content opens the content of a tree's regular file.
 type Content func(context.Context, tree.Node) (io.ReadCloser, error)
 
@@ -48,24 +57,24 @@ func inKernelDir(p string) bool {
 }
 
 // Write makes dir, which does not exist, a copy of the tree. Blocks are shared where the file system can.
-func Write(ctx context.Context, dir string, t *tree.Tree, open Content, mode owners.Mode) (*Root, error) {
+func Write(ctx context.Context, dir string, t *tree.Tree, o WriteOptions) (*Root, error) {
 	r := &Root{Dir: dir, Table: owners.NewTable(), made: map[string]bool{}}
-	ix, err := r.flatten(t)
+	ix, err := r.flatten(t, o.Sub)
 	if err != nil {
 		return nil, fmt.Errorf("copy the layers: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	o := layer.ReadOptions{Dir: dir, Owners: mode, Table: r.Table, Inherited: treeSource{t, open}}
-	if err := layer.Extract(ctx, ix, bytes.NewReader(nil), dir, o); err != nil {
+	read := layer.ReadOptions{Dir: dir, Owners: o.Owners, Table: r.Table, Inherited: treeSource{t, o.Open}}
+	if err := layer.Extract(ctx, ix, bytes.NewReader(nil), dir, read); err != nil {
 		return nil, fmt.Errorf("copy the layers: %w", err)
 	}
 	return r, nil
 }
 
 // flatten makes one layer of a tree. Its files have their content elsewhere.
-func (r *Root) flatten(t *tree.Tree) (*index.Index, error) {
+func (r *Root) flatten(t *tree.Tree, sub string) (*index.Index, error) {
 	type inode struct {
 		layer int
 		path  string
@@ -79,17 +88,14 @@ func (r *Root) flatten(t *tree.Tree) (*index.Index, error) {
 		}
 	}
 	err := t.Walk(".", func(n tree.Node) error {
-		if n.Path == "." || inKernelDir(n.Path) {
+		switch {
+		case n.Path == ".", inKernelDir(n.Path), !within(n, sub):
 			return nil
 		}
 		e := n.Entry
-		e.Link, e.Opaque = n.Link, false
-		e.Data = nil
+		e.Opaque, e.Data = false, nil
 		if e.Type != index.Directory {
-			id := inode{n.Layer, n.Path}
-			if n.LinkPath != "" {
-				id.path = n.LinkPath
-			}
+			id := inode{n.Layer, n.LinkPath}
 			if to, ok := first[id]; ok {
 				return b.Add(index.Entry{Path: e.Path, Type: index.Hardlink, Link: to})
 			}
@@ -105,6 +111,12 @@ func (r *Root) flatten(t *tree.Tree) (*index.Index, error) {
 		return nil, err
 	}
 	return b.Build()
+}
+
+// within reports whether n is sub, in it, or a directory above it.
+func within(n tree.Node, sub string) bool {
+	return sub == "." || n.Path == sub || strings.HasPrefix(n.Path, sub+"/") ||
+		n.Type == index.Directory && strings.HasPrefix(sub, n.Path+"/")
 }
 
 // treeSource finds contents by their path in the tree.

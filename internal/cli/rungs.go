@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cairnbuild/cairn/internal/snapshot"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// rungs are the levels of the ladder that somebody asked for; the zero value leaves the choice to trying.
+type rungs struct {
+	ids       sandbox.IDMode
+	isolation sandbox.Isolation
+	snapshots snapshot.Kind
+}
+
+// rungFlags are those of the commands that run something.
+func rungFlags() []cli.Flag {
+	flag := func(name, usage, variable string) cli.Flag {
+		f := oneFlag(name, "RUNG", usage+" (or set "+variable+")")
+		f.Value, f.EnvVars = "auto", []string{variable}
+		return f
+	}
+	return []cli.Flag{
+		flag("ids", "Map ids: auto, subuid or one", "CAIRN_IDS"),
+		flag("isolation", "Isolate commands: auto, namespaces or chroot", "CAIRN_ISOLATION"),
+		flag("snapshotter", "Make root file systems: auto, overlay, tmpfs or copy", "CAIRN_SNAPSHOTTER"),
+	}
+}
+
+// readRungs reads rungFlags.
+func (sh *shell) readRungs(cc *cli.Context) error {
+	choose := func(name string, set func(string), names ...string) error {
+		value := cc.String(name)
+		for _, n := range names {
+			if value == n {
+				set(n)
+				return nil
+			}
+		}
+		if value == "auto" || value == "" {
+			return nil
+		}
+		return &usageError{Command: cc.Command.Name, Msg: fmt.Sprintf("--%s is auto, %s, not %q", name, strings.Join(names, " or "), value)}
+	}
+	for _, err := range []error{
+		choose("ids", func(s string) { sh.rungs.ids = sandbox.IDMode(s) }, string(sandbox.IDsSubuid), string(sandbox.IDsOne)),
+		choose("isolation", func(s string) { sh.rungs.isolation = sandbox.Isolation(s) },
+			string(sandbox.IsolationNamespaces), string(sandbox.IsolationChroot)),
+		choose("snapshotter", func(s string) { sh.rungs.snapshots = snapshot.Kind(s) },
+			string(snapshot.Overlay), string(snapshot.Tmpfs), string(snapshot.Copy)),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chooseSnapshots finds out how root file systems can be made here, and says so where it costs something. done must be called
+// before the store is closed.
+func (sh *shell) chooseSnapshots(ctx context.Context, st *store.Store) (m *snapshot.Maker, done func(), err error) {
+	tmp, err := st.TempDir("snapshots")
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err = snapshot.Choose(ctx, snapshot.Options{
+		Want: sh.rungs.snapshots, Dir: tmp.Path(), NoMounts: sandbox.CurrentIsolation() == sandbox.IsolationChroot,
+	})
+	if err != nil {
+		tmp.Close()
+		return nil, nil, err
+	}
+	if text := m.Notice(); text != "" {
+		sh.notice(text)
+	}
+	return m, func() {
+		m.Close()
+		tmp.Close()
+	}, nil
+}
