@@ -258,7 +258,15 @@ func (pl *planner) finishTarget() {
 	for k, v := range pl.opts.Labels {
 		c.Config.Labels[k] = v
 	}
-	if len(pl.opts.Platforms) > 0 {
-		c.OS, c.Architecture, c.Variant = pl.platform.OS, pl.platform.Architecture, pl.platform.Variant
+	if len(pl.opts.Platforms) == 0 {
+		return
+	}
+	same := c.OS == pl.platform.OS && c.Architecture == pl.platform.Architecture
+	c.OS, c.Architecture = pl.platform.OS, pl.platform.Architecture
+	if pl.platform.Variant != "" || !same {
+		c.Variant = pl.platform.Variant
+	}
+	if pl.platform.OSVersion != "" || !same {
+		c.OSVersion = pl.platform.OSVersion
 	}
 }
