@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
@@ -29,7 +30,7 @@ func readDir(ctx context.Context, dir string, sink oci.BlobSink) (_ []oci.Named,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	f, err := root.Open(ispec.ImageIndexFile)
+	f, err := openRegular(root, ispec.ImageIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotArchive
 	}
@@ -53,6 +54,22 @@ func readDir(ctx context.Context, dir string, sink oci.BlobSink) (_ []oci.Named,
 	return named, nil
 }
 
+// openRegular opens a file of the layout. A FIFO or device in its place would block, or act.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // directory is an OCI layout in a directory, with the blobs that were made while reading it.
 type directory struct {
 	root *os.Root
@@ -66,7 +83,7 @@ func (d *directory) OpenBlob(ctx context.Context, desc ispec.Descriptor) (io.Rea
 	if rc, err := d.mem.OpenBlob(ctx, desc); err == nil {
 		return rc, nil
 	}
-	f, err := d.root.Open(blobName(desc.Digest))
+	f, err := openRegular(d.root, blobName(desc.Digest))
 	if err != nil {
 		return nil, err
 	}

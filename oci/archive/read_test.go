@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cairnbuild/cairn/oci"
@@ -220,6 +221,20 @@ func TestReadDir(t *testing.T) {
 	assert.ErrorContains(t, err, "has content of digest")
 	_, err = ReadDir(t.Context(), t.TempDir(), &sink)
 	assert.ErrorIs(t, err, ErrNotArchive)
+
+	// What would block, or act, when it is opened.
+	for _, name := range []string{blobName(arm.Layers[0].Digest), "index.json"} {
+		assert.NilError(t, os.Remove(filepath.Join(dir, name)))
+		assert.NilError(t, syscall.Mkfifo(filepath.Join(dir, name), 0o644))
+		d := &directory{sink: &sink}
+		d.root, err = os.OpenRoot(dir)
+		assert.NilError(t, err)
+		_, err = d.OpenBlob(t.Context(), arm.Layers[0].Descriptor)
+		assert.ErrorContains(t, err, "not a regular file")
+		assert.NilError(t, d.root.Close())
+	}
+	_, err = ReadDir(t.Context(), dir, &sink)
+	assert.ErrorContains(t, err, "not a regular file")
 }
 
 // testdata has what docker save of version 20.10.24 wrote, compressed with gzip.

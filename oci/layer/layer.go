@@ -46,6 +46,8 @@ type ReadOptions struct {
 	Digests bool
 	// Inherited has the content of files that a normalised layer links to in a layer below (Extract only).
 	Inherited Source
+	// MaxMetadata bounds the memory in bytes, estimated, for the names and attributes of the files (Read only); 0 is 2 GiB.
+	MaxMetadata int64
 }
 
 // ScanOptions are those of Scan.

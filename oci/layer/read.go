@@ -28,7 +28,7 @@ const (
 // caller's to bound, through r and ctx.
 func Read(ctx context.Context, r io.Reader, o ReadOptions) (*index.Index, error) {
 	in := &counter{r: bufio.NewReaderSize(r, bufferSize)}
-	rd := &reader{in: in, tar: tar.NewReader(in), root: newDirNode(), digests: o.Digests, buf: make([]byte, bufferSize)}
+	rd := &reader{in: in, tar: tar.NewReader(in), root: newDirNode(), digests: o.Digests, budget: newBudget(o.MaxMetadata), buf: make([]byte, bufferSize)}
 	if o.Dir != "" {
 		d, err := newDisk(o)
 		if err != nil {
@@ -67,6 +67,7 @@ type reader struct {
 	root    *node
 	disk    *disk // nil when no directory is wanted, or can be made
 	digests bool
+	budget  budget
 	buf     []byte
 }
 
@@ -104,6 +105,9 @@ func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error 
 	if err != nil {
 		return err
 	}
+	if err := rd.budget.take(textSize(name, e)); err != nil {
+		return err
+	}
 	if name == "." {
 		return rd.rootEntry(e)
 	}
@@ -137,6 +141,9 @@ func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error 
 // imply makes a directory that the tar has not named (yet). Over a whiteout it is a new one.
 func (rd *reader) imply(dir *node, base, path string) (*node, error) {
 	if err := index.CheckPath(path); err != nil {
+		return nil, err
+	}
+	if err := rd.budget.take(len(path)); err != nil {
 		return nil, err
 	}
 	kid := newDirNode()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
@@ -38,7 +39,7 @@ func (l *Layout) OpenBlob(_ context.Context, desc ispec.Descriptor) (io.ReadClos
 	if err := oci.CheckDescriptor(desc); err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
-	f, err := os.Open(l.BlobPath(desc.Digest))
+	f, err := openRegular(l.BlobPath(desc.Digest))
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
@@ -53,6 +54,22 @@ func (l *Layout) OpenBlob(_ context.Context, desc ispec.Descriptor) (io.ReadClos
 		io.Reader
 		io.Closer
 	}{oci.VerifyReader(f, desc), f}, nil
+}
+
+// openRegular opens a file of a layout that may be anybody's: a FIFO or device in its place would block, or act.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // PutBlob implements oci.BlobSink. The blob appears under its name only when it is whole, and on the disk unless NoSync; a

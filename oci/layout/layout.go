@@ -106,6 +106,9 @@ func emptyIndex() ispec.Index {
 
 // Open opens a layout that exists. What is no layout, or one of another version, is an error.
 func Open(dir string) (*Layout, error) {
+	if info, err := os.Stat(filepath.Join(dir, ispec.ImageLayoutFile)); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open layout %s: %s is not a regular file", dir, ispec.ImageLayoutFile)
+	}
 	engine, err := casdir.Open(dir) // checks it
 	if err != nil {
 		return nil, fmt.Errorf("open layout %s: %w", dir, err)
@@ -121,7 +124,7 @@ func (l *Layout) Dir() string { return l.dir }
 
 // Index reads index.json.
 func (l *Layout) Index(context.Context) (ispec.Index, error) {
-	f, err := os.Open(filepath.Join(l.dir, ispec.ImageIndexFile))
+	f, err := openRegular(filepath.Join(l.dir, ispec.ImageIndexFile))
 	if err != nil {
 		return ispec.Index{}, fmt.Errorf("read index: %w", err)
 	}
