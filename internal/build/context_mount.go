@@ -102,7 +102,7 @@ func (w *workspace) stageMount(ctx context.Context, s *state, rel, dir string) (
 	case 1:
 		root = lower[0]
 	default:
-		if err := (overlay.Stack{Lower: lower}).Mount().Attach(root); err != nil {
+		if err := w.attach((overlay.Stack{Lower: lower}).Mount(), root); err != nil {
 			return "", err
 		}
 	}

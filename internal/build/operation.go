@@ -32,6 +32,8 @@ type workspace struct {
 	// below is the file system that the parent leaves; from are those of operation.sources, in the same order.
 	below *state
 	from  []*state
+	// leases are the cache mounts in use, by the directory of their mount.
+	leases map[string]*store.CacheLease
 
 	ends []func()
 }

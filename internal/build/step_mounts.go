@@ -2,8 +2,6 @@ package build
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -28,8 +26,11 @@ func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, po
 		}
 		root.mounts = append(root.mounts, mount.Mount{Type: mount.Bind, Source: dir, Target: "/dev/pipes", ReadOnly: true})
 	}
+	if err := w.leaseCaches(ctx, op, tmp); err != nil {
+		return err
+	}
 	for i, m := range op.mounts {
-		dir := filepath.Join(tmp, fmt.Sprintf("mount-%d", i))
+		dir := mountDir(tmp, i)
 		mnt, err := w.oneMount(ctx, m, root, dir)
 		if err != nil {
 			return fmt.Errorf("RUN --mount=type=%s: %w", m.Type, err)
@@ -55,13 +56,25 @@ func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, po
 	return nil
 }
 
+// mountDir is where the i-th mount of a step has what it needs.
+func mountDir(tmp string, i int) string { return filepath.Join(tmp, fmt.Sprintf("mount-%d", i)) }
+
+// attach mounts m on a directory below the step's own until the step is over: a mount that stayed would keep the directory there.
+func (w *workspace) attach(m mount.Mount, at string) error {
+	if err := m.Attach(at); err != nil {
+		return err
+	}
+	w.onStepEnd(func() { _ = mount.Detach(at) })
+	return nil
+}
+
 // oneMount makes the source of a mount; nil for a secret or an agent that is not there and not required.
 func (w *workspace) oneMount(ctx context.Context, m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
 	switch m.Type {
 	case "bind":
 		return w.bindMount(ctx, m, dir)
 	case "cache":
-		return w.cacheMount(ctx, m, dir)
+		return &mount.Mount{Type: mount.Bind, Source: w.leases[dir].Path, ReadOnly: m.ReadOnly}, nil
 	case "tmpfs":
 		return &mount.Mount{Type: mount.Tmpfs, Size: m.Size, Mode: 0o1777, NoSuid: true, NoDev: true}, nil
 	case "secret":
@@ -99,67 +112,10 @@ func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mou
 	}
 	stack := overlay.Stack{Lower: []string{source}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 	merged := filepath.Join(dir, "merged")
-	if err := stack.Mount().Attach(merged); err != nil {
+	if err := w.attach(stack.Mount(), merged); err != nil {
 		return nil, err
 	}
 	return &mount.Mount{Type: mount.Bind, Source: merged}, nil
-}
-
-// cacheMount is a directory that lives in the store from build to build.
-func (w *workspace) cacheMount(ctx context.Context, m runMount, dir string) (*mount.Mount, error) {
-	sum := sha256.Sum256([]byte(m.ID + "\x00" + m.From + "\x00" + m.Source + "\x00" + w.opts.Args["BUILDKIT_CACHE_MOUNT_NS"]))
-	id := hex.EncodeToString(sum[:16])
-	lease, err := w.store.CacheMount(ctx, id, m.Sharing, func() (string, error) { return w.newCache(ctx, m, dir) })
-	if err != nil {
-		return nil, err
-	}
-	w.onStepEnd(lease.Release)
-	return &mount.Mount{Type: mount.Bind, Source: lease.Path, ReadOnly: m.ReadOnly}, nil
-}
-
-// newCache makes a cache in dir with its owner and mode, and what from= says it starts with.
-func (w *workspace) newCache(ctx context.Context, m runMount, dir string) (string, error) {
-	cache, err := w.cacheContent(ctx, m, dir)
-	if err != nil {
-		return "", err
-	}
-	uid, gid, mode := 0, 0, uint32(0o755)
-	if m.UID != nil {
-		uid = int(*m.UID)
-	}
-	if m.GID != nil {
-		gid = int(*m.GID)
-	}
-	if m.Mode != nil {
-		mode = *m.Mode
-	}
-	if uid != 0 || gid != 0 {
-		if err := w.ownersMode().SetOwner(cache, uid, gid); err != nil {
-			return "", err
-		}
-	}
-	return cache, os.Chmod(cache, fileMode(mode))
-}
-
-// cacheContent is an empty directory, or a copy of what from= names.
-func (w *workspace) cacheContent(ctx context.Context, m runMount, dir string) (string, error) {
-	if m.source < 0 {
-		cache := filepath.Join(dir, "cache")
-		return cache, os.MkdirAll(cache, 0o755)
-	}
-	from, err := w.copySource(ctx, m.stage, m.source)
-	if err != nil {
-		return "", err
-	}
-	cache, err := w.contextMount(ctx, from, inside(m.Source), dir)
-	if err != nil {
-		return "", fmt.Errorf("fill the cache from %s: %w", m.From, err)
-	}
-	st, err := os.Lstat(cache)
-	if err == nil && !st.IsDir() {
-		err = fmt.Errorf("fill the cache from %s: %s is no directory", m.From, m.Source)
-	}
-	return cache, err
 }
 
 // inside is a source relative to the root of what it is taken from, "" for all of that.
@@ -187,7 +143,7 @@ func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.
 		return nil, err
 	}
 	if sandbox.CurrentIsolation() != sandbox.IsolationChroot {
-		if err := (mount.Mount{Type: mount.Tmpfs, Mode: 0o700}).Attach(dir); err != nil {
+		if err := w.attach(mount.Mount{Type: mount.Tmpfs, Mode: 0o700}, dir); err != nil {
 			return nil, err
 		}
 	}
