@@ -16,7 +16,7 @@ import (
 func (pl *planner) resolveReachable(ctx context.Context) (map[*Stage]bool, error) {
 	for {
 		reachable := map[*Stage]bool{}
-		if err := pl.reach(pl.target, reachable, nil); err != nil {
+		if err := pl.reach(pl.target, reachable, nil, pl.target.rng); err != nil {
 			return nil, err
 		}
 		if err := pl.resolveImages(ctx, reachable); err != nil {
@@ -40,17 +40,17 @@ func (pl *planner) resolveReachable(ctx context.Context) (map[*Stage]bool, error
 	}
 }
 
-// reach marks s and all it depends on; path is the chain that led here, to find circles.
-func (pl *planner) reach(s *Stage, seen map[*Stage]bool, path []*Stage) error {
+// reach marks s and all it depends on; path is the chain that led here, to find circles, and at the lines that asked for s.
+func (pl *planner) reach(s *Stage, seen map[*Stage]bool, path []*Stage, at dockerfile.Range) error {
 	if contains(path, s) {
-		return pl.errorAt(s.rng, "", fmt.Errorf("circular dependency detected on stage: %s", s.Name))
+		return pl.errorAt(at, "", fmt.Errorf("circular dependency detected on stage: %s", s.def.Name))
 	}
 	if seen[s] {
 		return nil
 	}
 	path = append(path, s)
 	if s.base != nil {
-		if err := pl.reach(s.base, seen, path); err != nil {
+		if err := pl.reach(s.base, seen, path, s.rng); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (pl *planner) reach(s *Stage, seen map[*Stage]bool, path []*Stage) error {
 		if err != nil {
 			return err
 		}
-		if err := pl.reach(dep, seen, path); err != nil {
+		if err := pl.reach(dep, seen, path, ref.at); err != nil {
 			return err
 		}
 	}

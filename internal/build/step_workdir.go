@@ -34,6 +34,10 @@ func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, erro
 	uid, gid := 0, 0
 	if op.user != "" {
 		if uid, gid, err = copy.ResolveOwner(t.Passwd(), t.Group(), op.user); err != nil {
+			var option *copy.OptionError
+			if errors.As(err, &option) {
+				option.Option = "USER"
+			}
 			return nil, err
 		}
 	}
