@@ -11,7 +11,7 @@ export GOTOOLCHAIN ?= auto
 SOURCES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './.*') go.mod go.sum
 
 .DEFAULT_GOAL := cairn
-.PHONY: help demo test unit e2e check race golden fuzz bench install clean
+.PHONY: help demo test unit e2e check race golden fuzz bench bench-packages install clean
 
 cairn: $(SOURCES) ## build ./cairn, a static binary
 	$(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ .
@@ -43,7 +43,10 @@ golden: ## write the golden files anew; read the diff afterwards
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	tests/fuzz.sh $(FUZZTIME)
 
-bench: ## benchmarks of the packages
+bench: cairn ## whole builds beside buildah and plain tools, in ratios, quickly (BENCH="-quick=false -only copy" for more)
+	$(GO) run -buildvcs=false ./bench -quick -cairn ./cairn $(BENCH)
+
+bench-packages: ## benchmarks of the packages
 	$(GO) test -buildvcs=false -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/tests$$')
 
 install: cairn ## copy cairn to PREFIX/bin (~/.local)
