@@ -92,9 +92,14 @@ func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descript
 	return &imageMeta{ref: name, reference: ref, image: img, source: src, config: img.Config, remote: src != oci.BlobSource(b.store)}, nil
 }
 
-// ingest brings all layers of an image into the store.
-func (b *bases) ingest(ctx context.Context, m *imageMeta, extract bool) ([]*store.Layer, error) {
-	v := b.events.start(m.title)
+// ingest brings all layers of an image into the store, once, and shows it under the title of whoever asks first.
+func (b *bases) ingest(ctx context.Context, m *imageMeta, title string, extract bool) ([]*store.Layer, error) {
+	m.brought.once.Do(func() { m.brought.layers, m.brought.err = b.bring(ctx, m, title, extract) })
+	return m.brought.layers, m.brought.err
+}
+
+func (b *bases) bring(ctx context.Context, m *imageMeta, title string, extract bool) ([]*store.Layer, error) {
+	v := b.events.start(title)
 	layers, err := b.store.IngestImage(ctx, m.image, m.source, store.IngestImageOptions{Extract: extract && sandbox.InNamespace(), OnRead: v.reads()})
 	if err == nil && m.remote {
 		err = b.keep(ctx, m)
@@ -147,7 +152,6 @@ func (op *imageOp) describe(h *hasher)                                        { 
 // state is the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
 func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
 	m, s := op.meta, &state{}
-	m.title = w.step.Name
 	if present := m.present(w); present != nil {
 		if !w.dry {
 			w.events.start(w.step.Name).finish(true, nil)
@@ -162,7 +166,11 @@ func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
 	var once sync.Once
 	load := func(ctx context.Context) {
 		once.Do(func() {
-			layers, err := w.bases.ingest(ctx, m, w.want.dir[w.step])
+			var layers []*store.Layer
+			err := errMiss // a rehearsal fetches nothing
+			if !w.dry {
+				layers, err = w.bases.ingest(ctx, m, w.step.Name, w.wantsDirs(m))
+			}
 			for i, r := range s.layers {
 				if err != nil {
 					r.settle(nil, err)
@@ -179,6 +187,16 @@ func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
 		s.layers = append(s.layers, r)
 	}
 	return s, nil
+}
+
+// wantsDirs says whether a RUN will stand on the image.
+func (e *engine) wantsDirs(m *imageMeta) bool {
+	for s := range e.want.dir {
+		if op, ok := s.op.(*imageOp); ok && op.meta == m {
+			return true
+		}
+	}
+	return false
 }
 
 // present returns the image's layers when the store has all of them, else nil.

@@ -133,10 +133,10 @@ func (e *engine) rehearseOthers(ctx context.Context) error {
 // rehearseExport finds out whether blobs would have to be packed from directories that only a namespace can read.
 func (e *engine) rehearseExport(ctx context.Context, final *state) error {
 	for _, r := range final.layers {
-		if !r.settled() || r.load != nil {
-			continue
-		}
 		l, err := r.stored(ctx)
+		if errors.Is(err, errMiss) {
+			continue // a base image that will be fetched
+		}
 		if err != nil {
 			return err
 		}
@@ -164,9 +164,13 @@ func needsNamespace(op operation) bool {
 	return false
 }
 
-// build runs every step that the target needs and makes its image.
+// build runs every step that the target needs and makes its image. A layer that can't be stored ends the steps, too: nothing that comes
+// after it could be kept.
 func (e *engine) build(ctx context.Context) (*builtImage, error) {
-	g, gctx := errgroup.WithContext(ctx)
+	stepCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.packCtx, cancel)()
+	g, gctx := errgroup.WithContext(stepCtx)
 	for _, st := range e.plan.Stages {
 		if st.Final != nil {
 			g.Go(func() error {
@@ -175,14 +179,11 @@ func (e *engine) build(ctx context.Context) (*builtImage, error) {
 			})
 		}
 	}
-	err := g.Wait()
-	if err != nil && ctx.Err() == nil {
+	if err := g.Wait(); err != nil {
 		// What finished is worth keeping even though the build did not.
-		_ = e.packing.Wait()
-		return nil, err
-	}
-	if err != nil {
-		_ = e.packing.Wait()
+		if failed := e.packing.Wait(); failed != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+			err = failed
+		}
 		return nil, err
 	}
 	final, err := e.result(ctx, e.plan.Target.Final)

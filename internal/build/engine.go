@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"path"
 	"runtime"
 	"sync"
 	"time"
@@ -118,6 +119,9 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 func (e *engine) layer(ctx context.Context, w *workspace) (*layerRef, error) {
 	if !w.step.NoCache && (w.settled() || e.store.HasHint(definitionKey(w.step))) {
 		key, inputs, err := e.key(ctx, w)
+		if errors.Is(err, errMiss) {
+			return nil, missing(w) // it would have to read a base image that is not here
+		}
 		if err != nil {
 			return nil, e.stepError(w, err)
 		}
@@ -285,6 +289,13 @@ func (e *engine) stepError(w *workspace, err error) error {
 	}
 	se := &StepError{Step: w.id, Name: w.step.Name, File: e.plan.File.Name, Range: w.step.Range, Err: err}
 	se.Excerpt = excerpt(e.plan.File, w.step.Range)
+	var place *copy.PlaceError
+	if errors.As(err, &place) && place.Link != "" {
+		se.Hint = "COPY does not follow links below its destination: copy what belongs there to " + path.Join("/", path.Dir(place.Path), place.Link) + "/ by itself"
+		if path.IsAbs(place.Link) {
+			se.Hint = "COPY does not follow links below its destination: copy what belongs there to " + place.Link + "/ by itself"
+		}
+	}
 	if w.tail != nil {
 		se.Tail = w.tail.bytes()
 	}

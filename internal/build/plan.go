@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -66,8 +68,15 @@ type imageMeta struct {
 	// source has its blobs; remote says that this is a registry.
 	source oci.BlobSource
 	remote bool
-	// title is the name of the step that shows its download.
-	title string
+
+	brought bringing
+}
+
+// bringing is an image's way into the store: one for all stages that build on it or copy from it.
+type bringing struct {
+	once   sync.Once
+	layers []*store.Layer
+	err    error
 }
 
 // baseResolver finds the config of base images; the engine implements it, tests fake it.

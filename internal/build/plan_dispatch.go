@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
@@ -29,7 +30,7 @@ type stageState struct {
 
 // dispatchStage turns a stage's instructions into steps and config.
 func (pl *planner) dispatchStage(s *Stage) error {
-	st := &stageState{Stage: s, noCache: pl.opts.Cache.NoCache || slices.Contains(pl.opts.Cache.NoCacheFilter, s.Name)}
+	st := &stageState{Stage: s, noCache: pl.opts.Cache.NoCache || pl.filtered(s)}
 	pl.states[s] = st
 	pl.inheritBase(st)
 	for i, in := range pl.instructions(s) {
@@ -39,6 +40,14 @@ func (pl *planner) dispatchStage(s *Stage) error {
 		}
 	}
 	return nil
+}
+
+// filtered reports whether --no-cache-filter names the stage, by its name or its number.
+func (pl *planner) filtered(s *Stage) bool {
+	number := strconv.Itoa(slices.Index(pl.stages, s))
+	return slices.ContainsFunc(pl.opts.Cache.NoCacheFilter, func(f string) bool {
+		return s.def != nil && (f == number || strings.EqualFold(f, s.Name) || f == "stage-"+number)
+	})
 }
 
 // inheritBase starts a stage from nothing, from an image or from an earlier stage.

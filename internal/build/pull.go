@@ -21,8 +21,7 @@ func Pull(ctx context.Context, s *store.Store, ref oci.Reference, p oci.Platform
 	if err != nil {
 		return oci.Image{}, err
 	}
-	meta.title = "[internal] pull " + ref.String()
-	layers, err := b.ingest(ctx, meta, false)
+	layers, err := b.ingest(ctx, meta, "[internal] pull "+ref.String(), false)
 	for _, l := range layers {
 		if l != nil {
 			l.Release()

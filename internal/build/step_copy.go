@@ -190,7 +190,13 @@ func (op *copyOp) owner(below *tree.Tree) (*copy.Owner, error) {
 	var passwd, group []byte
 	spec := op.in.Chown
 	if op.in.Link {
-		spec = strings.ReplaceAll(spec, "root", "0")
+		parts := strings.Split(spec, ":")
+		for i, p := range parts {
+			if p == "root" {
+				parts[i] = "0"
+			}
+		}
+		spec = strings.Join(parts, ":")
 	} else {
 		passwd, group = below.Passwd(), below.Group()
 	}
