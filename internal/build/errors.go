@@ -22,6 +22,8 @@ type StepError struct {
 	Excerpt string
 	// Tail is the end of the command's output, for a RUN.
 	Tail []byte
+	// Hint is a way out, where there is one to tell.
+	Hint string
 	Err  error
 }
 

@@ -274,6 +274,9 @@ func stepRule(err error) (verdict, bool) {
 	}
 	v, _ := hintRule(err)
 	v.Status = exitDockerfile
+	if e.Hint != "" {
+		v.Hint = e.Hint
+	}
 	return v, true
 }
 
