@@ -14,7 +14,7 @@ import (
 
 // fixtureOnces are the things that several cases use and that are made when the first one asks.
 type fixtureOnces struct {
-	busybox, debian, lsfs, agentls, docker fixture
+	busybox, debian, lsfs, agentls, docker, attack, attack32 fixture
 }
 
 // fixture is a path (or an address) that is made once; its error says why there is none.
@@ -46,6 +46,12 @@ func (f *fixture) get() (string, error) {
 		case &shared.once.agentls:
 			f.path = filepath.Join(shared.dir, "bin", "agentls")
 			f.err = goBuild(f.path, "agentls")
+		case &shared.once.attack:
+			f.path = filepath.Join(shared.dir, "bin", "attack")
+			f.err = goBuild(f.path, "attack")
+		case &shared.once.attack32:
+			f.path = filepath.Join(shared.dir, "bin", "attack32")
+			f.err = goBuild(f.path, "attack", "GOARCH=386")
 		case &shared.once.docker:
 			f.path, f.stop, f.err = findDocker()
 		}
@@ -224,6 +230,7 @@ func findDocker() (string, func(), error) {
 	stop := func() {
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
+		exec.Command("umount", filepath.Join(dir, "data")).Run() // it binds it to itself and leaves it so
 	}
 	for range 150 {
 		if exec.Command("docker", "--host", host, "version").Run() == nil {
