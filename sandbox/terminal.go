@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/cairnbuild/cairn/sandbox/internal/wire"
 )
 
 // terminal is the pseudo-terminal of a step that asked for one. A nil *terminal is a step without.
@@ -99,6 +101,15 @@ func (t *terminal) receive() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fds[0]), "ptmx"), nil
+}
+
+// sizeOf is the size that a new terminal has from the start: that of the outer one, if that is a terminal.
+func sizeOf(outer *os.File) *wire.Size {
+	ws, err := unix.IoctlGetWinsize(int(outer.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return &wire.Size{}
+	}
+	return &wire.Size{Rows: ws.Row, Columns: ws.Col}
 }
 
 // raw hands the outer terminal's keys and size through to master. An outer file that is no terminal is left alone.

@@ -95,7 +95,7 @@ func (s *Spec) wire() (*wire.Spec, error) {
 		w.Filter = defaultFilter()
 	}
 	if p.TTY != nil {
-		w.Terminal = &wire.Size{}
+		w.Terminal = sizeOf(p.TTY)
 	}
 	if CurrentIsolation() == IsolationChroot {
 		return w, withoutNamespaces(w)
