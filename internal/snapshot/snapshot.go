@@ -77,13 +77,22 @@ func Choose(ctx context.Context, o Options) (*Maker, error) {
 		if o.Want != Auto {
 			return nil, fmt.Errorf("snapshots of kind %s: %w: %w", o.Want, ErrImpossible, err)
 		}
-		whys = append(whys, err)
+		whys = append(whys, cause(err))
 	}
 	m.Kind = Copy
 	if o.Want == Auto {
 		m.Why = whys[0] // the others follow from it, or say less
 	}
 	return m, nil
+}
+
+// cause is what of a probe's error matters to somebody who waits.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p
+	}
+	return err
 }
 
 func tryOverlay(ctx context.Context, m *Maker) error { return overlay.Probe(ctx, m.dir).Why }
