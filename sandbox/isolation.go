@@ -36,7 +36,8 @@ func CurrentIsolation() Isolation {
 	return ""
 }
 
-// entries lists the ways to try, the best first. Only root has the last one: it needs owners that can be changed.
+// entries lists the ways to try, the best first. Only a container's root has the last one without asking for it: the owners can
+// be changed, and there is a wall around. Root of a machine, which CAP_SYS_ADMIN tells, has to ask.
 func (o *EnterOptions) entries() ([]*entry, error) {
 	var list []*entry
 	if o.Isolation != IsolationChroot {
@@ -48,8 +49,9 @@ func (o *EnterOptions) entries() ([]*entry, error) {
 			list = append(list, &entry{EnterOptions: o, ids: m, why: why})
 		}
 	}
-	isRoot := os.Geteuid() == 0 && o.IDs != IDsOne
-	if o.Isolation == IsolationChroot || o.Isolation == IsolationAuto && isRoot {
+	caps, err := sys.Capabilities()
+	contained := os.Geteuid() == 0 && err == nil && caps&(1<<unix.CAP_SYS_ADMIN) == 0
+	if o.Isolation == IsolationChroot || o.Isolation == IsolationAuto && contained && o.IDs != IDsOne {
 		list = append(list, &entry{EnterOptions: o, chroot: true})
 	}
 	return list, nil
