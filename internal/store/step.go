@@ -37,7 +37,8 @@ type Input struct {
 	Detail string `json:",omitempty"`
 }
 
-// record is a Step on disk.
+// record is a Step on disk: a line of JSON without the inputs, and a line with them. A look-up reads the first line only; the second
+// has as many entries as a COPY has files.
 type record struct {
 	// Version is recordVersion.
 	Version int
@@ -46,7 +47,7 @@ type record struct {
 	Step
 }
 
-const recordVersion = 1
+const recordVersion = 2
 
 // stepName is the path of a key's record below the root; suffix ".hint" that of its hint.
 func stepName(key digest.Digest, suffix string) []string {
@@ -79,25 +80,38 @@ func (s *Store) PutStep(step Step) error {
 }
 
 func (s *Store) writeRecord(r record) error {
+	inputs, err := json.Marshal(r.Inputs)
+	if err != nil {
+		return err
+	}
+	r.Inputs = nil
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
+	data = append(append(data, '\n'), inputs...)
 	return s.writeFile(data, false, stepName(r.Key, "")...)
 }
 
+// readHead returns the record of a key as it is on disk, without its inputs.
+func (s *Store) readHead(key digest.Digest) (record, error) { return s.readParts(key, false) }
+
 // readRecord returns the record of a key as it is on disk.
-func (s *Store) readRecord(key digest.Digest) (record, error) {
+func (s *Store) readRecord(key digest.Digest) (record, error) { return s.readParts(key, true) }
+
+func (s *Store) readParts(key digest.Digest, inputs bool) (record, error) {
 	var r record
 	if err := key.Validate(); err != nil {
 		return r, err
 	}
-	data, err := os.ReadFile(s.path(stepName(key, "")...))
+	f, err := os.Open(s.path(stepName(key, "")...))
 	if err != nil {
 		return r, err
 	}
+	defer f.Close()
 	what := "step record " + key.String()
-	if err := json.Unmarshal(data, &r); err != nil {
+	dec := json.NewDecoder(f)
+	if err := dec.Decode(&r); err != nil {
 		return r, &DamagedError{What: what, Err: err}
 	}
 	switch {
@@ -108,13 +122,26 @@ func (s *Store) readRecord(key digest.Digest) (record, error) {
 	case r.Layer != "" && !validID(r.Layer):
 		return r, &DamagedError{What: what, Err: errors.New("the layer id is malformed")}
 	}
+	if !inputs {
+		return r, nil
+	}
+	if err := dec.Decode(&r.Inputs); err != nil {
+		return r, &DamagedError{What: what, Err: err}
+	}
 	return r, nil
 }
 
-// LookupStep returns the record of a key if there is one that can be used now: its layer is here with its index and with content
-// that this process can read, or, if it is in no user namespace, root in its user's could. The layer stays until the Store is closed.
-func (s *Store) LookupStep(key digest.Digest) (Step, bool) {
+// StepInputs returns what went into a key, from its record. A key without a record is fs.ErrNotExist.
+func (s *Store) StepInputs(key digest.Digest) ([]Input, error) {
 	r, err := s.readRecord(key)
+	return r.Inputs, err
+}
+
+// LookupStep returns the record of a key if there is one that can be used now: its layer is here with its index and with content
+// that this process can read, or, if it is in no user namespace, root in its user's could. The layer stays until the Store is closed. The
+// inputs are left out: see StepInputs.
+func (s *Store) LookupStep(key digest.Digest) (Step, bool) {
+	r, err := s.readHead(key)
 	if err != nil || (r.Boot != "" && r.Boot != s.host.boot) {
 		return Step{}, false
 	}
