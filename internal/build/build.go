@@ -107,7 +107,7 @@ func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, 
 func (e *engine) rehearse(ctx context.Context) error {
 	dry := newEngine(ctx, e.store, e.opts, e.plan, newEmitter(nil))
 	dry.bases, dry.input, dry.dry = e.bases, e.input, true
-	defer dry.close()
+	defer e.inherit(dry)
 	final, err := dry.result(ctx, e.plan.Target.Final)
 	if err == nil {
 		return dry.rehearseExport(ctx, final)

@@ -30,6 +30,9 @@ type engine struct {
 
 	mu      sync.Mutex
 	futures map[*Step]*future
+	// hits are the layers that a dry engine found. The engine after it takes them as they are: they stay locked, so nothing has to be
+	// looked up twice, and nothing can have changed between.
+	hits    map[*Step]*layerRef
 	fetched map[string]copy.Item // by source
 	spares  map[*layerRef]*snapshot.Root
 	cleanup []func()
@@ -49,7 +52,7 @@ type future struct {
 var errMiss = errors.New("not in the cache")
 
 func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, ev *emitter) *engine {
-	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, hits: map[*Step]*layerRef{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
 	e.packing, e.packCtx = errgroup.WithContext(ctx)
 	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
 	e.want = wantsOf(plan, opts)
@@ -117,6 +120,10 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 
 // layer finds the step's layer in the store or makes it.
 func (e *engine) layer(ctx context.Context, w *workspace) (*layerRef, error) {
+	if ref := e.rehearsed(w.step); ref != nil {
+		e.events.start(w.step.Name).finish(true, nil)
+		return ref, nil
+	}
 	if !w.step.NoCache && (w.settled() || e.store.HasHint(definitionKey(w.step))) {
 		key, inputs, err := e.key(ctx, w)
 		if errors.Is(err, errMiss) {
@@ -179,10 +186,33 @@ func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
 		return nil // a record without its layer is a miss
 	}
 	e.onClose(l.Release)
-	if !e.dry {
-		e.events.start(w.step.Name).finish(true, nil)
+	ref := storedRef(l, rec.Created)
+	if e.dry {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.hits[w.step] = ref
+		return ref
 	}
-	return storedRef(l, rec.Created)
+	e.events.start(w.step.Name).finish(true, nil)
+	return ref
+}
+
+// rehearsed returns the layer that the dry engine before this one found for the step, or nil. It found the same layers below.
+func (e *engine) rehearsed(s *Step) *layerRef {
+	if e.dry {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hits[s]
+}
+
+// inherit takes over what a dry engine found, and the locks on it.
+func (e *engine) inherit(dry *engine) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hits, e.cleanup = dry.hits, append(e.cleanup, dry.cleanup...)
+	dry.cleanup = nil
 }
 
 // execute runs the step and sees to it that its result is recorded. The claim is held until the record is there, so that whoever
