@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/cairnbuild/cairn/oci/index"
@@ -31,7 +32,11 @@ type item struct {
 
 func (g *gathered) at(i int) item { return item{&g.files[i], g.ways[i]} }
 
+// add doubles the room when there is none: append grows by a quarter, which moves what may be a hundred thousand files a dozen times.
 func (g *gathered) add(f File, w way) {
+	if n := len(g.files); n == cap(g.files) {
+		g.files, g.ways = slices.Grow(g.files, max(n, 64)), slices.Grow(g.ways, max(n, 64))
+	}
 	g.files = append(g.files, f)
 	g.ways = append(g.ways, w)
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
@@ -40,7 +41,11 @@ func Inputs(ctx context.Context, r Request) (Manifest, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, inputs(m, g)...)
+			if list := inputs(m, g); all == nil {
+				all = list
+			} else {
+				all = append(all, list...)
+			}
 		}
 	}
 	return all, nil
@@ -86,25 +91,27 @@ func (m Manifest) Digest() digest.Digest {
 // Digest names this input's content, without its name.
 func (in Input) Digest() digest.Digest {
 	in.Name = ""
-	return digest.FromBytes(in.appendTo(nil))
+	sum := sha256.Sum256(in.appendTo(make([]byte, 0, 256)))
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
 }
 
 // Detail says what Digest covers, for people: type, mode, owner, and size and content or link target.
 func (in Input) Detail() string {
-	e := in.Entry
-	s := fmt.Sprintf("%s %04o %d:%d", e.Type, e.Mode, e.UID, e.GID)
+	e := &in.Entry
+	buf := fmt.Appendf(make([]byte, 0, 128), "%s %04o %d:%d", e.Type, e.Mode, e.UID, e.GID)
 	switch e.Type {
 	case index.Regular:
-		s += fmt.Sprintf(" %d %s", e.Size, e.Digest)
+		buf = strconv.AppendInt(append(buf, ' '), e.Size, 10)
+		buf = append(append(buf, ' '), e.Digest...)
 	case index.Symlink, index.Hardlink:
-		s += " -> " + e.Link
+		buf = append(append(buf, " -> "...), e.Link...)
 	case index.CharDevice, index.BlockDevice:
-		s += fmt.Sprintf(" %d:%d", e.Major, e.Minor)
+		buf = fmt.Appendf(buf, " %d:%d", e.Major, e.Minor)
 	}
 	if len(e.Xattrs) > 0 {
-		s += fmt.Sprintf(" xattrs %q", slices.Sorted(maps.Keys(e.Xattrs)))
+		buf = fmt.Appendf(buf, " xattrs %q", slices.Sorted(maps.Keys(e.Xattrs)))
 	}
-	return s
+	return string(buf)
 }
 
 // appendTo appends what the digests cover.
@@ -123,6 +130,9 @@ func (in *Input) appendTo(buf []byte) []byte {
 	num(int64(e.Minor))
 	str(string(e.Digest))
 	num(int64(len(e.Xattrs)))
+	if len(e.Xattrs) == 0 {
+		return buf
+	}
 	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
 		str(k)
 		str(e.Xattrs[k])
