@@ -42,6 +42,8 @@ func x8664() []entry {
 		{number: 105, do: setuid}, {number: 106, do: setgid}, {number: 113, do: setreuid}, {number: 114, do: setregid},
 		{number: 117, do: setresuid}, {number: 119, do: setresgid}, {number: 122, do: setfsuid}, {number: 123, do: setfsgid},
 		{number: 116, do: setgroups},
+		{number: 97, do: getrlimit, arg: 1, when: exactly(0, unix.RLIMIT_LOCKS)}, {number: 160, do: setrlimit, when: exactly(0, unix.RLIMIT_LOCKS)},
+		{number: 302, do: prlimit, arg: 3, when: exactly(1, unix.RLIMIT_LOCKS)},
 		{number: 125, do: capget}, {number: 126, do: capset}, {number: 157, do: keepcaps, when: exactly(0, unix.PR_SET_KEEPCAPS)},
 		{number: 55, do: peercred, when: exactly(2, unix.SO_PEERCRED)},
 
@@ -109,6 +111,9 @@ func i386() []entry {
 		{number: 208, do: setresuid}, {number: 210, do: setresgid}, {number: 215, do: setfsuid}, {number: 216, do: setfsgid},
 		{number: 184, do: capget}, {number: 185, do: capset}, {number: 172, do: keepcaps, when: exactly(0, unix.PR_SET_KEEPCAPS)},
 		{number: 102, do: socketcall, when: exactly(0, 15)}, // SYS_GETSOCKOPT
+		{number: 76, do: getrlimit, arg: 1, narrow: true, when: exactly(0, unix.RLIMIT_LOCKS)},
+		{number: 191, do: getrlimit, arg: 1, narrow: true, when: exactly(0, unix.RLIMIT_LOCKS)},
+		{number: 75, do: setrlimit, when: exactly(0, unix.RLIMIT_LOCKS)}, {number: 340, do: prlimit, arg: 3, when: exactly(1, unix.RLIMIT_LOCKS)},
 		{number: 365, do: peercred, when: exactly(2, unix.SO_PEERCRED)},
 
 		{number: 61, do: newRoot}, {number: 217, do: newRoot},

@@ -31,6 +31,8 @@ func aarch64() []entry {
 		{number: 146, do: setuid}, {number: 144, do: setgid}, {number: 145, do: setreuid}, {number: 143, do: setregid},
 		{number: 147, do: setresuid}, {number: 149, do: setresgid}, {number: 151, do: setfsuid}, {number: 152, do: setfsgid},
 		{number: 159, do: setgroups},
+		{number: 163, do: getrlimit, arg: 1, when: exactly(0, unix.RLIMIT_LOCKS)}, {number: 164, do: setrlimit, when: exactly(0, unix.RLIMIT_LOCKS)},
+		{number: 261, do: prlimit, arg: 3, when: exactly(1, unix.RLIMIT_LOCKS)},
 		{number: 90, do: capget}, {number: 91, do: capset}, {number: 167, do: keepcaps, when: exactly(0, unix.PR_SET_KEEPCAPS)},
 		{number: 209, do: peercred, when: exactly(2, unix.SO_PEERCRED)},
 

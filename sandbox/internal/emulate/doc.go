@@ -14,7 +14,8 @@
 //   - Every chown is also made for real, to the one id there is: that copies the file up, checks what the kernel checks, and
 //     clears setuid, setgid and capabilities exactly as with a full id map. Capabilities need no help otherwise.
 //   - What ids a process has is kept in the kernel, as a number that is inherited through fork, vfork and execve and dies with
-//     the process: in how far the soft limit of RLIMIT_LOCKS is below the hard one. Linux has not used that limit since 2.4.
+//     the process: in how far the soft limit of RLIMIT_LOCKS is below the hard one. Linux has not used that limit since 2.4,
+//     and programs are not shown it.
 //     The number is an index of a list of credentials here; so nothing has to be known about which process comes from which.
 //   - Files made by a process that is not root, or in a setgid directory of a group that is not root's, are made by the
 //     supervisor, which hands the open file over.
