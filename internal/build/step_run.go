@@ -64,7 +64,11 @@ func (op *runOp) describe(h *hasher) {
 		h.field("file", op.file.Path, op.file.Content)
 	}
 	for _, m := range op.mounts {
-		h.field("mount", m.Type, m.Source, m.Target, m.From, m.ID, m.Sharing, fmt.Sprint(m.ReadOnly, m.Required, m.Size),
+		from := m.From
+		if from != "" && m.Type == "bind" {
+			from = "stage" // its content is among the inputs, whatever its name
+		}
+		h.field("mount", m.Type, m.Source, m.Target, from, m.ID, m.Sharing, fmt.Sprint(m.ReadOnly, m.Required, m.Size),
 			optional(m.Mode), optional(m.UID), optional(m.GID), optional(m.Env))
 	}
 }

@@ -1,0 +1,110 @@
+package build
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"gotest.tools/v3/assert"
+)
+
+// keyOf is the key of the last step of a Dockerfile's target, on a file system of one layer.
+func keyOf(t *testing.T, text string, opts Options, layer string) digest.Digest {
+	t.Helper()
+	plan := mustPlan(t, text, opts, nil)
+	e := &engine{opts: &opts, plan: plan}
+	r := newLayerRef()
+	r.diffID = digest.FromString(layer)
+	w := &workspace{engine: e, step: plan.Target.Final, below: emptyState.with(r)}
+	k, _, err := e.key(context.Background(), w)
+	assert.NilError(t, err)
+	return k
+}
+
+const keyText = `FROM scratch AS one
+ARG A=1
+ENV B=2
+WORKDIR /w
+USER u
+RUN --network=none --mount=type=cache,target=/c,id=x echo
+`
+
+// TestKeyFormat fails when what goes into keys changes. Then every user's cache is worth nothing: that has to be meant, and keyVersion has
+// to change with it.
+func TestKeyFormat(t *testing.T) {
+	assert.Equal(t, keyVersion, "cairn-key-1")
+	assert.Equal(t, keyOf(t, keyText, Options{}, "below").String(), goldenRunKey)
+	assert.Equal(t, keyOf(t, "FROM scratch\nWORKDIR /w\n", Options{}, "below").String(), goldenWorkdirKey)
+	assert.Equal(t, chainID([]digest.Digest{"a:1", "b:2"}).String(), goldenChain)
+}
+
+const (
+	goldenRunKey     = "sha256:0a0e66caf6f3113ff2a8fd20fb0f75a140e3dd45e34c7dd0a6db0d8a6de7633d"
+	goldenWorkdirKey = "sha256:f501cae23e9c972cf624c49d2b7c57dbbbb74b12d482611644ec14676b6cf732"
+	goldenChain      = "sha256:b0548379174f83b8c2a739d766d7fdf2eec3962cab3a4a1c400174101c45295d"
+)
+
+func TestKeyHasWhatTheStepCanSee(t *testing.T) {
+	epoch := time.Unix(1700000000, 0)
+	edit := func(from, to string) string {
+		text := strings.Replace(keyText, from, to, 1)
+		assert.Assert(t, text != keyText, from)
+		return text
+	}
+	was := keyOf(t, keyText, Options{}, "below")
+	for name, now := range map[string]digest.Digest{
+		"command":           keyOf(t, edit("echo", "echo x"), Options{}, "below"),
+		"exec form":         keyOf(t, edit("echo", `["/bin/sh", "-c", "echo", ""]`), Options{}, "below"),
+		"shell":             keyOf(t, edit("USER u", "USER u\nSHELL [\"/bin/bash\", \"-c\"]"), Options{}, "below"),
+		"ARG":               keyOf(t, keyText, Options{Args: map[string]string{"A": "2"}}, "below"),
+		"ENV":               keyOf(t, edit("B=2", "B=3"), Options{}, "below"),
+		"WORKDIR":           keyOf(t, edit("/w", "/x"), Options{}, "below"),
+		"USER":              keyOf(t, edit("USER u", "USER v"), Options{}, "below"),
+		"network":           keyOf(t, edit("--network=none ", ""), Options{}, "below"),
+		"cache":             keyOf(t, edit("id=x", "id=y"), Options{}, "below"),
+		"layers below":      keyOf(t, keyText, Options{}, "other"),
+		"SOURCE_DATE_EPOCH": keyOf(t, keyText, Options{Epoch: &epoch}, "below"),
+		"hosts":             keyOf(t, keyText, Options{Run: RunOptions{AddHosts: []string{"a:1.2.3.4"}}}, "below"),
+		"limits":            keyOf(t, keyText, Options{Run: RunOptions{Ulimits: []string{"nofile=5"}}}, "below"),
+	} {
+		assert.Assert(t, now != was, "the key does not have the %s in it", name)
+	}
+}
+
+func TestKeyHasNothingElse(t *testing.T) {
+	was := keyOf(t, keyText, Options{}, "below")
+	for name, now := range map[string]digest.Digest{
+		"name of the stage":     keyOf(t, strings.Replace(keyText, "AS one", "AS two", 1), Options{}, "below"),
+		"comments and labels":   keyOf(t, strings.Replace(keyText, "USER u", "# x\nLABEL a=b\nUSER u", 1), Options{}, "below"),
+		"steps before":          keyOf(t, strings.Replace(keyText, "ARG A=1", "RUN other\nARG A=1", 1), Options{}, "below"),
+		"later ARG":             keyOf(t, keyText+"ARG LATE=1\n", Options{Args: map[string]string{"LATE": "2"}}, "below"),
+		"proxies":               keyOf(t, keyText, Options{Args: map[string]string{"http_proxy": "p"}}, "below"),
+		"values of secrets":     keyOf(t, keyText, Options{Run: RunOptions{Secrets: []Secret{{ID: "s", Env: "S"}}}}, "below"),
+		"--no-cache":            keyOf(t, keyText, Options{Cache: CacheOptions{NoCache: true}}, "below"),
+		"labels of the command": keyOf(t, keyText, Options{Labels: map[string]string{"a": "b"}}, "below"),
+	} {
+		assert.Equal(t, now, was, name)
+	}
+}
+
+func TestNoTwoListsOfFieldsAreTheSameBytes(t *testing.T) {
+	sums := map[digest.Digest][]string{}
+	for _, values := range [][]string{nil, {""}, {"", ""}, {"a", "b"}, {"ab"}, {"a\x00b"}, {"b", "a"}} {
+		h := newHasher("x")
+		h.field("f", values...)
+		d := h.digest()
+		assert.Assert(t, sums[d] == nil, "%q and %q", sums[d], values)
+		sums[d] = append([]string{"-"}, values...)
+	}
+}
+
+func TestNoCacheFilterTakesNamesAndNumbers(t *testing.T) {
+	for filter, want := range map[string][]bool{"A": {true, false}, "1": {false, true}, "stage-1": {false, true}, "x": {false, false}} {
+		opts := Options{Cache: CacheOptions{NoCacheFilter: []string{filter}}}
+		p := mustPlan(t, "FROM scratch AS a\nCOPY x /\nFROM scratch\nCOPY --from=a x /\n", opts, nil)
+		got := []bool{p.Stages[0].Steps[0].NoCache, p.Stages[1].Steps[0].NoCache}
+		assert.DeepEqual(t, got, want)
+	}
+}
