@@ -37,7 +37,7 @@ func (c *Context) list(n *node) error {
 		}
 		n.children = append(n.children, ch)
 	}
-	slices.SortFunc(n.children, func(a, b *node) int { return strings.Compare(a.name(), b.name()) })
+	slices.SortFunc(n.children, func(a, b *node) int { return strings.Compare(a.Path, b.Path) }) // below one directory: as by name
 	n.listed = true
 	return nil
 }
