@@ -88,10 +88,20 @@ func ids(string) {
 	say("setgid to the saved", unix.Setgid(22), who())
 	say("setgid to a stranger", unix.Setgid(5))
 	say("setgroups as a user", syscall.Setgroups(nil))
+	unlimit()
 	old, _ = unix.SetfsuidRetUid(0)
 	say("setfsuid", old)
 	out, err := exec.Command("/proc/self/exe", "who").Output()
 	say("in a child", err, strings.TrimSpace(string(out)))
+}
+
+// unlimit does what sudo does with all limits: none of them may have to do with who a process is.
+func unlimit() {
+	var saved unix.Rlimit
+	must(unix.Getrlimit(unix.RLIMIT_LOCKS, &saved))
+	must(unix.Setrlimit(unix.RLIMIT_LOCKS, &unix.Rlimit{Cur: saved.Max, Max: saved.Max}))
+	say("limits", saved.Cur == saved.Max, who())
+	must(unix.Prlimit(0, unix.RLIMIT_LOCKS, &saved, nil))
 }
 
 func become(uid, gid int, groups ...int) {
