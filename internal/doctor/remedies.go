@@ -1,0 +1,177 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// Hint is the remedy for a sandbox that could not be made, in one line; "" when none is known.
+func (m *Machine) Hint(e *sandbox.SetupError) string {
+	fixes := m.remedies(e)
+	texts := make([]string, 0, len(fixes))
+	for _, f := range fixes {
+		texts = append(texts, f.String())
+	}
+	if len(texts) == 0 {
+		return "cairn doctor says what this machine allows"
+	}
+	return strings.Join(texts, "; or ") + " (cairn doctor says more)"
+}
+
+// String is the fix as part of a sentence.
+func (f Fix) String() string {
+	switch f.Who {
+	case Root:
+		return "as root: " + f.Do
+	case Container:
+		return "start this container with " + f.Do
+	}
+	return f.Do
+}
+
+// remedies are those for a stage of setting up.
+func (m *Machine) remedies(e *sandbox.SetupError) []Fix {
+	denied := errors.Is(e, fs.ErrPermission)
+	switch e.Stage {
+	case sandbox.StageUserns:
+		return m.usernsFixes(e)
+	case sandbox.StageMaps:
+		if m.restrictedByAppArmor() { // there the namespace can be made, but nothing be done in it
+			return m.appArmorFixes()
+		}
+		return m.rangeFixes()
+	case sandbox.StageNewuid, sandbox.StageNewgid:
+		return m.toolFixes(e)
+	case sandbox.StageProc:
+		if denied {
+			return m.procFixes()
+		}
+	case sandbox.StageRoot, sandbox.StageOverlay:
+		if errors.Is(e, syscall.EINVAL) {
+			return []Fix{storeFix()}
+		}
+	case sandbox.StageUser:
+		return append([]Fix{{Root, m.install("uidmap")}}, m.rangeFixes()...)
+	case sandbox.StageChroot:
+		return []Fix{{Container, "user root and the capability SYS_CHROOT"}}
+	case sandbox.StageClone:
+		if errors.Is(e, syscall.ENOSPC) {
+			return []Fix{{Root, m.sysctlCommand("user.max_pid_namespaces=15000 user.max_mnt_namespaces=15000 user.max_net_namespaces=15000 "+
+				"user.max_ipc_namespaces=15000 user.max_uts_namespaces=15000 user.max_cgroup_namespaces", "15000")}}
+		}
+	}
+	if denied && m.restrictedByAppArmor() {
+		return m.appArmorFixes()
+	}
+	return nil
+}
+
+func storeFix() Fix {
+	return Fix{You, "put the data directory on a local file system (ext4, xfs, btrfs, tmpfs) with --root or CAIRN_ROOT"}
+}
+
+// usernsFixes are for machines that allow no user namespaces, or none that are good for anything.
+func (m *Machine) usernsFixes(e *sandbox.SetupError) []Fix {
+	switch {
+	case errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EUSERS), m.sysctl("user/max_user_namespaces") == "0":
+		return m.orChroot(Fix{Root, m.sysctlCommand("user.max_user_namespaces", "15000")})
+	case m.sysctl("kernel/unprivileged_userns_clone") == "0":
+		return []Fix{{Root, m.sysctlCommand("kernel.unprivileged_userns_clone", "1")}}
+	case m.restrictedByAppArmor():
+		return m.appArmorFixes()
+	case errors.Is(e, fs.ErrPermission):
+		return m.filterFixes()
+	case errors.Is(e, syscall.EINVAL), errors.Is(e, syscall.ENOSYS):
+		return m.orChroot(Fix{Root, "use a kernel with user namespaces (CONFIG_USER_NS=y)"})
+	}
+	return nil
+}
+
+// orChroot adds what root can do without a namespace.
+func (m *Machine) orChroot(f Fix) []Fix {
+	if m.UID != 0 {
+		return []Fix{f}
+	}
+	return []Fix{f, {You, "for a Dockerfile that you trust with this machine: --isolation chroot"}}
+}
+
+// sysctlCommand sets a value now and after the next start.
+func (m *Machine) sysctlCommand(name, value string) string {
+	assignments := strings.Join(strings.Fields(name+"="+value), "\\n")
+	return fmt.Sprintf("printf '%s\\n' > /etc/sysctl.d/99-cairn.conf && sysctl -p /etc/sysctl.d/99-cairn.conf", assignments)
+}
+
+func (m *Machine) restrictedByAppArmor() bool {
+	return m.sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" && m.UID != 0
+}
+
+func (m *Machine) appArmorFixes() []Fix {
+	return []Fix{
+		{Root, fmt.Sprintf("%s doctor --apparmor-profile > /etc/apparmor.d/cairn && apparmor_parser -r /etc/apparmor.d/cairn", m.Program)},
+		{Root, m.sysctlCommand("kernel.apparmor_restrict_unprivileged_userns", "0")},
+	}
+}
+
+// filterFixes are for a seccomp filter, mostly a container's, that forbids namespaces.
+func (m *Machine) filterFixes() []Fix {
+	asRoot := Fix{Container, "user root: RUN then works in a chroot"}
+	switch m.Runtime {
+	case "kubernetes":
+		return []Fix{{Container, "securityContext: {seccompProfile: {type: Unconfined}, procMount: Unmasked} and hostUsers: false"}, asRoot}
+	case "podman":
+		return []Fix{{Container, "--security-opt seccomp=unconfined --security-opt unmask=ALL"}}
+	}
+	options := "--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+	switch m.CI {
+	case "github":
+		options = "container: {options: " + options + "}, or run the job without container:"
+	case "gitlab":
+		options = `security_opt = ["seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"] in [runners.docker] of config.toml`
+	}
+	if m.UID == 0 {
+		return []Fix{{Container, options}}
+	}
+	return []Fix{{Container, options}, asRoot}
+}
+
+func (m *Machine) procFixes() []Fix {
+	switch m.Runtime {
+	case "kubernetes":
+		return []Fix{{Container, "securityContext: {procMount: Unmasked} and hostUsers: false"}}
+	case "podman":
+		return []Fix{{Container, "--security-opt unmask=ALL"}}
+	}
+	return []Fix{{Container, "--security-opt systempaths=unconfined"}}
+}
+
+// toolFixes are for newuidmap and newgidmap.
+func (m *Machine) toolFixes(e *sandbox.SetupError) []Fix {
+	if statusField("NoNewPrivs") == "1" {
+		how := "no --security-opt no-new-privileges"
+		if m.Runtime == "kubernetes" {
+			how = "securityContext: {allowPrivilegeEscalation: true}"
+		}
+		return []Fix{{Container, how}}
+	}
+	if strings.Contains(e.Text, "not installed") {
+		return []Fix{{Root, m.install("uidmap")}}
+	}
+	// With the setuid bit the tool needs CAP_SYS_ADMIN in the container's bounding set; with a file capability it does not.
+	return append([]Fix{{Root, "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && setcap cap_setuid=ep /usr/bin/newuidmap && setcap cap_setgid=ep /usr/bin/newgidmap"}},
+		m.rangeFixes()...)
+}
+
+// rangeFixes give the user subordinate ids.
+func (m *Machine) rangeFixes() []Fix {
+	if m.UID == 0 {
+		return nil
+	}
+	first := freeRange()
+	last := first + rangeSize - 1
+	return []Fix{{Root, fmt.Sprintf("usermod --add-subuids %d-%d --add-subgids %d-%d %s", first, last, first, last, m.User)}}
+}
