@@ -40,13 +40,16 @@ type SetupError struct {
 
 // The stages that callers tell apart. Other values of SetupError.Stage are for people.
 const (
-	StageUserns = wire.StageUserns // no user namespace: the kernel, a filter or an LSM forbids it
-	StageMaps   = wire.StageMaps   // no id map: no range, or the map was refused
-	StageNewuid = wire.StageNewuid // newuidmap refused
-	StageNewgid = wire.StageNewgid
-	StageMounts = wire.StageMounts // a target is missing, or not what it should be
-	StageRoot   = wire.StageRoot
-	StageProc   = wire.StageProc
+	StageUserns  = wire.StageUserns // no user namespace: the kernel, a filter or an LSM forbids it
+	StageMaps    = wire.StageMaps   // no id map: no range, or the map was refused
+	StageNewuid  = wire.StageNewuid // newuidmap refused
+	StageNewgid  = wire.StageNewgid
+	StageMounts  = wire.StageMounts // a target is missing, or not what it should be
+	StageRoot    = wire.StageRoot
+	StageOverlay = wire.StageOverlay
+	StageClone   = wire.StageClone  // the namespaces of a command
+	StageChroot  = wire.StageChroot // not root, or without the capability
+	StageProc    = wire.StageProc
 	// StageSupervise: no listener (EBUSY: this is a sandbox with one id inside another), or its supervisor ended.
 	StageSupervise = wire.StageSupervise
 	StageUser      = wire.StageUser // ids that the id map does not have

@@ -101,6 +101,7 @@ func newApp(sh *shell) *cli.App {
 			newHistoryCommand(sh),
 			newSaveCommand(sh),
 			newLoadCommand(sh),
+			newDoctorCommand(sh),
 			newVersionCommand(sh),
 			newCompletionCommand(sh),
 			newHelpCommand(sh),

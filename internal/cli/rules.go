@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/build"
 	"github.com/cairnbuild/cairn/internal/container"
+	"github.com/cairnbuild/cairn/internal/doctor"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -30,6 +31,7 @@ func errorRules() []func(error) (verdict, bool) {
 		registryRule,
 		dockerfileRule,
 		givenRule,
+		snapshotRule,
 		diskRule,
 		storeRule,
 		containerRule,
@@ -94,7 +96,8 @@ func setupRule(err error) (verdict, bool) {
 	if hint, ok := execHint(e); ok {
 		return verdict{exitFailed, hint}, true
 	}
-	return verdict{exitMachine, setupHint(e, readSysctl)}, true
+	machine := doctor.ThisMachine()
+	return verdict{exitMachine, machine.Hint(e)}, true
 }
 
 // execHint is for the last stage, where what fails is the image's own command.
@@ -111,62 +114,6 @@ func execHint(e *sandbox.SetupError) (string, bool) {
 		return "the program is not executable: check its mode", true
 	}
 	return "", true
-}
-
-// setupHint says how to climb out, as far as we have met it.
-func setupHint(e *sandbox.SetupError, sysctl func(string) string) string {
-	denied := errors.Is(e, fs.ErrPermission)
-	switch e.Stage {
-	case sandbox.StageUserns:
-		return usernsHint(e, sysctl)
-	case sandbox.StageMaps:
-		if sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" {
-			return usernsHint(e, sysctl) // there the namespace can be made, but nothing be done in it
-		}
-	case sandbox.StageNewuid, sandbox.StageNewgid:
-		return "check that newuidmap and newgidmap are setuid root and that /etc/subuid and /etc/subgid give you a range that is yours alone"
-	case sandbox.StageProc:
-		if denied {
-			return "this container masks parts of /proc: start it with --security-opt systempaths=unconfined"
-		}
-	case sandbox.StageRoot:
-		if errors.Is(e, syscall.EINVAL) {
-			return "this file system cannot carry an overlay: put the data directory on another one with --root or CAIRN_ROOT"
-		}
-	case sandbox.StageUser:
-		return "only one user id is mapped: install newuidmap (package uidmap) and give yourself a range in /etc/subuid and /etc/subgid"
-	}
-	if denied && sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" {
-		return usernsHint(e, sysctl)
-	}
-	return ""
-}
-
-// usernsHint is for machines that allow no user namespaces, or none that are good for anything.
-func usernsHint(e *sandbox.SetupError, sysctl func(string) string) string {
-	switch {
-	case errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EUSERS), sysctl("user/max_user_namespaces") == "0":
-		return "this machine allows no (more) user namespaces: as root, sysctl -w user.max_user_namespaces=15000"
-	case sysctl("kernel/unprivileged_userns_clone") == "0":
-		return "user namespaces are for root only here: as root, sysctl -w kernel.unprivileged_userns_clone=1"
-	case sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
-		return "AppArmor restricts user namespaces here: give cairn a profile that allows userns, or, as root, " +
-			"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-	case errors.Is(e, fs.ErrPermission):
-		return "something forbids user namespaces, mostly a container's seccomp profile: start it with --security-opt seccomp=unconfined"
-	case errors.Is(e, syscall.EINVAL), errors.Is(e, syscall.ENOSYS):
-		return "this kernel has no user namespaces"
-	}
-	return ""
-}
-
-// readSysctl returns the value of /proc/sys/name, or "" where there is none.
-func readSysctl(name string) string {
-	b, err := os.ReadFile("/proc/sys/" + name)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
 
 func registryRule(err error) (verdict, bool) {
@@ -211,6 +158,12 @@ func givenRule(err error) (verdict, bool) {
 		return verdict{exitUsage, fmt.Sprintf("pass one with --ssh %s (the agent of SSH_AUTH_SOCK), or --ssh %s=SOCKET or KEY", agent.ID, agent.ID)}, true
 	}
 	return verdict{}, false
+}
+
+// snapshotRule: a kind of root file system was asked for that does not work here.
+func snapshotRule(err error) (verdict, bool) {
+	return verdict{exitMachine, "leave --snapshotter away (and CAIRN_SNAPSHOTTER): cairn takes what works; cairn doctor says what that is"},
+		errors.Is(err, snapshot.ErrImpossible)
 }
 
 func diskRule(err error) (verdict, bool) {

@@ -14,12 +14,9 @@ import (
 
 // openStore opens the data directory that --root, $CAIRN_ROOT or the default names. The caller closes it.
 func (sh *shell) openStore(ctx context.Context) (*store.Store, error) {
-	root := sh.root
-	if root == "" {
-		var err error
-		if root, err = store.DefaultRoot(); err != nil {
-			return nil, err
-		}
+	root, err := sh.storeRoot()
+	if err != nil {
+		return nil, err
 	}
 	st, err := store.Open(ctx, root)
 	if err != nil {

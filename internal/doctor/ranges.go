@@ -19,7 +19,9 @@ type subRange struct {
 	first, count uint64
 }
 
-func (r subRange) overlaps(o subRange) bool { return r.first < o.first+o.count && o.first < r.first+r.count }
+func (r subRange) overlaps(o subRange) bool {
+	return r.first < o.first+o.count && o.first < r.first+r.count
+}
 
 // readRanges reads such a file; a line that is none is left out, as the tools do.
 func readRanges(file string) []subRange {
