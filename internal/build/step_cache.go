@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
@@ -71,7 +72,7 @@ func (w *workspace) newCache(ctx context.Context, m runMount, dir string) (strin
 			return "", err
 		}
 	}
-	return cache, os.Chmod(cache, fileMode(mode))
+	return cache, os.Chmod(cache, snapshot.FileMode(mode))
 }
 
 // cacheContent is an empty directory, or a copy of what from= names.

@@ -30,11 +30,8 @@ func (e *engine) copies() bool { return e.snapshots().Kind == snapshot.Copy }
 
 // copyRoot makes the root file system of a RUN as a copy of the layers below: the one that the step before left, if nobody
 // took it, else a new one.
-func (w *workspace) copyRoot(ctx context.Context, op *runOp, root *stepRoot, points *stubs, tmp string) error {
-	t, err := w.below.tree(ctx)
-	if err != nil {
-		return err
-	}
+func (w *workspace) copyRoot(ctx context.Context, op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
+	var err error
 	c := w.takeSpare(w.below)
 	if c == nil {
 		if c, err = w.writeCopy(ctx, w.below, filepath.Join(tmp, "root"), "."); err != nil {
@@ -43,14 +40,14 @@ func (w *workspace) copyRoot(ctx context.Context, op *runOp, root *stepRoot, poi
 	}
 	root.copied, root.table = c, c.Table
 	root.mount = mount.Mount{Type: mount.Bind, Source: c.Dir}
-	added, err := points.b.Index()
+	added, err := points.Index()
 	if err != nil {
 		return err
 	}
 	if err := c.Add(added, false); err != nil {
 		return err
 	}
-	dir, err := w.workingDir(t, op.dir)
+	dir, err := w.workingDir(ctx, op.dir)
 	if err != nil {
 		return err
 	}

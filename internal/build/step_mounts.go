@@ -11,13 +11,14 @@ import (
 
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/overlay"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // runMounts adds the RUN's --mount to its root, in the order in which they were written.
-func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, points *stubs, tmp string) error {
+func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
 	if op.file != nil {
 		// dev is a file system of its own, so the mount point is made there by the sandbox.
 		dir := filepath.Join(tmp, "pipes")
@@ -46,11 +47,9 @@ func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, po
 			}
 			isDir = st.IsDir()
 		}
-		real, err := points.point(relative(m.Target), isDir)
-		if err != nil {
+		if mnt.Target, err = points.Need(m.Target, isDir); err != nil {
 			return err
 		}
-		mnt.Target = "/" + real
 		root.mounts = append(root.mounts, *mnt)
 	}
 	return nil
@@ -158,7 +157,7 @@ func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.
 	if err := w.chownOptional(root, name, m); err != nil {
 		return nil, err
 	}
-	return &mount.Mount{Type: mount.Bind, Source: name, ReadOnly: true}, os.Chmod(name, fileMode(mode))
+	return &mount.Mount{Type: mount.Bind, Source: name, ReadOnly: true}, os.Chmod(name, snapshot.FileMode(mode))
 }
 
 // chownOptional gives the file behind a mount the owner that the mount asks for.

@@ -11,16 +11,13 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci/index"
-	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/tree"
-	"github.com/cairnbuild/cairn/overlay"
 	"github.com/cairnbuild/cairn/sandbox"
 	"github.com/moby/sys/user"
 )
@@ -40,18 +37,16 @@ type stepRoot struct {
 	ownTables map[string]*owners.Table
 }
 
-// prepareRoot makes the root file system of a RUN in tmp. Every mount point that the image lacks is put into a layer of its own right under
-// the upper directory, with the parents' attributes copied from the image: so the kernel finds its mount points, and nothing that
-// the command did not do appears in its layer.
+// prepareRoot makes the root file system of a RUN in tmp, with the mount points that the image lacks.
 func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*stepRoot, error) {
 	t, err := w.below.tree(ctx)
 	if err != nil {
 		return nil, err
 	}
 	root := &stepRoot{table: owners.NewTable(), ownTables: map[string]*owners.Table{}}
-	points := newStubs(t)
-	for _, dir := range []string{"proc", "sys", "dev"} {
-		if err := points.need(dir, true); err != nil {
+	points := snapshot.NewPoints(t)
+	for _, dir := range []string{"/proc", "/sys", "/dev"} {
+		if _, err := points.Need(dir, true); err != nil {
 			return nil, err
 		}
 	}
@@ -68,49 +63,35 @@ func (w *workspace) prepareRoot(ctx context.Context, op *runOp, tmp string) (*st
 }
 
 // overlayRoot stacks the directories of the layers below under an upper one.
-func (w *workspace) overlayRoot(ctx context.Context, op *runOp, root *stepRoot, points *stubs, tmp string) error {
-	stub := filepath.Join(tmp, "stub")
-	if err := points.write(ctx, stub, w.ownersMode()); err != nil {
-		return err
-	}
+func (w *workspace) overlayRoot(ctx context.Context, op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
 	lower, err := w.below.dirs(ctx)
 	if err != nil {
 		return err
 	}
-	area, err := w.snapshots().UpperDir(tmp)
+	changes, err := w.workingDir(ctx, op.dir)
 	if err != nil {
 		return err
 	}
-	root.upper = filepath.Join(area, "upper")
-	stack := overlay.Stack{Lower: append([]string{stub}, lower...), Upper: root.upper, Work: filepath.Join(area, "work")}
-	root.mount = stack.Mount()
+	stack, err := w.snapshots().Stack(ctx, snapshot.StackOptions{Dir: tmp, Lower: lower, Points: points, Changes: changes, Owners: w.ownersMode()})
+	if err != nil {
+		return err
+	}
+	root.upper, root.mount = stack.Upper, stack.Mount()
 	tables, err := w.ownTablesOf(lower)
 	if err != nil {
 		return err
 	}
 	maps.Copy(root.ownTables, tables)
-	if err := w.prepareUpper(ctx, points.t, op.dir, root); err != nil {
-		return err
-	}
-	return os.Mkdir(stack.Work, 0o700)
-}
-
-// prepareUpper makes the upper directory with the attributes of the image's root, which it stands for, and in it the working
-// directory if the image lacks it.
-func (w *workspace) prepareUpper(ctx context.Context, t *tree.Tree, dir string, root *stepRoot) error {
-	ix, err := w.workingDir(t, dir)
-	if err != nil {
-		return err
-	}
-	if err := extractEmpty(ctx, ix, root.upper, w.ownersMode()); err != nil {
-		return err
-	}
-	return setRootAttributes(root.upper, t, w.ownersMode())
+	return nil
 }
 
 // workingDir is a layer of the working directory if the image lacks it: as with BuildKit that one stays in the layer
 // (FEATURES 75).
-func (w *workspace) workingDir(t *tree.Tree, dir string) (*index.Index, error) {
+func (w *workspace) workingDir(ctx context.Context, dir string) (*index.Index, error) {
+	t, err := w.below.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
 	b := tree.NewBuilder(t)
 	if rel := relative(dir); rel != "." {
 		if _, _, err := t.Resolve(rel); errors.Is(err, fs.ErrNotExist) {
@@ -122,101 +103,8 @@ func (w *workspace) workingDir(t *tree.Tree, dir string) (*index.Index, error) {
 	return b.Index()
 }
 
-// setRootAttributes gives the upper directory what the image says of its root.
-func setRootAttributes(dir string, t *tree.Tree, mode owners.Mode) error {
-	n, ok := t.Lookup(".")
-	if !ok {
-		return nil
-	}
-	if err := mode.SetOwner(dir, n.UID, n.GID); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, fileMode(n.Mode)); err != nil {
-		return err
-	}
-	if n.MTime.Unix() <= 0 {
-		return os.Chtimes(dir, time.Time{}, time.Unix(0, 0))
-	}
-	return os.Chtimes(dir, time.Time{}, n.MTime)
-}
-
-func fileMode(m uint32) fs.FileMode {
-	mode := fs.FileMode(m & 0o777)
-	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if m&bit != 0 {
-			mode |= flag
-		}
-	}
-	return mode
-}
-
-// stubs collects mount points that the image lacks.
-type stubs struct {
-	t *tree.Tree
-	b *tree.Builder
-}
-
-func newStubs(t *tree.Tree) *stubs { return &stubs{t, tree.NewBuilder(t)} }
-
-// need sees to it that path, which is relative to the root, exists as a directory or as a file.
-func (s *stubs) need(p string, dir bool) error {
-	_, err := s.point(p, dir)
-	return err
-}
-
-// point is need and returns the path that the mount point has once links are followed.
-func (s *stubs) point(p string, dir bool) (string, error) {
-	real, exists, err := s.b.ResolveNew(p)
-	if err != nil {
-		return "", fmt.Errorf("find mount point /%s: %w", p, err)
-	}
-	if exists {
-		n, ok := s.b.Lookup(real)
-		if ok && (n.Type == index.Directory) != dir {
-			return "", fmt.Errorf("mount point /%s: is not a %s in the image", p, kind(dir))
-		}
-		return real, nil
-	}
-	parent := path.Dir(real)
-	if dir {
-		parent = real
-	}
-	if parent != "." {
-		if _, err := s.b.MkdirAll(parent, 0o755, 0, 0, time.Unix(0, 0)); err != nil {
-			return "", err
-		}
-	}
-	if dir {
-		return real, nil
-	}
-	return real, s.b.Put(index.Entry{Path: real, Type: index.Regular, Mode: 0o644, MTime: time.Unix(0, 0).UTC(), Offset: -1})
-}
-
-func kind(dir bool) string {
-	if dir {
-		return "directory"
-	}
-	return "file"
-}
-
-func (s *stubs) write(ctx context.Context, dir string, mode owners.Mode) error {
-	ix, err := s.b.Index()
-	if err != nil {
-		return err
-	}
-	return extractEmpty(ctx, ix, dir, mode)
-}
-
-// extractEmpty writes a layer without contents to a new directory.
-func extractEmpty(ctx context.Context, ix *index.Index, dir string, mode owners.Mode) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	return layer.Extract(ctx, ix, bytes.NewReader(nil), dir, layer.ReadOptions{Dir: dir, Owners: mode, Table: owners.NewTable()})
-}
-
 // networkFiles makes resolv.conf and hosts and mounts them over the image's.
-func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *stubs, tmp string) error {
+func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
 	resolv, err := sandbox.ResolvConf(op.network != "none")
 	if err != nil {
 		return err
@@ -226,7 +114,7 @@ func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *stubs, tmp s
 		name    string
 		content []byte
 	}{{"resolv.conf", resolv}, {"hosts", hosts}} {
-		real, err := points.point("etc/"+f.name, false)
+		target, err := points.Need("/etc/"+f.name, false)
 		if err != nil {
 			return err
 		}
@@ -234,7 +122,7 @@ func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *stubs, tmp s
 		if err := os.WriteFile(source, f.content, 0o644); err != nil {
 			return err
 		}
-		root.mounts = append(root.mounts, mount.Mount{Type: mount.Bind, Source: source, Target: "/" + real})
+		root.mounts = append(root.mounts, mount.Mount{Type: mount.Bind, Source: source, Target: target})
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 )
 
 // MissingSSHError is a required ssh agent that no --ssh gives.
@@ -50,7 +51,7 @@ func (w *workspace) sshMount(m runMount, root *stepRoot, dir string) (*mount.Mou
 	if err := w.chownOptional(root, name, m); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(name, fileMode(mode)); err != nil {
+	if err := os.Chmod(name, snapshot.FileMode(mode)); err != nil {
 		return nil, err
 	}
 	root.env = append(root.env, "SSH_AUTH_SOCK="+m.Target)

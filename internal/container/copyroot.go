@@ -23,7 +23,7 @@ func (o *Options) snapshots() *snapshot.Maker {
 }
 
 // copyRoot makes the root file system as a copy of the layers: the container's own, in root/.
-func (c *container) copyRoot(ctx context.Context, l *imageLayers, p *points, spec *sandbox.Spec) error {
+func (c *container) copyRoot(ctx context.Context, l *imageLayers, p *snapshot.Points, spec *sandbox.Spec) error {
 	open := func(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
 		src, err := l.layers[n.Layer].Source(ctx)
 		if err != nil {
@@ -37,7 +37,7 @@ func (c *container) copyRoot(ctx context.Context, l *imageLayers, p *points, spe
 	if err != nil {
 		return err
 	}
-	ix, err := p.added.Index()
+	ix, err := p.Index()
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,12 @@
 package container
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
@@ -18,9 +14,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
-	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/tree"
-	"github.com/cairnbuild/cairn/overlay"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -66,41 +60,6 @@ func (l *imageLayers) release() {
 	}
 }
 
-// points collects mount points, and what must be there besides, that the image lacks. They become a layer of their own
-// between the image and upper/, their parents as in the image: what the container changed stays apart from them.
-type points struct{ added *tree.Builder }
-
-// need sees to it that p exists in the root, as a directory or a file, and returns its path once links are followed.
-func (p *points) need(target string, dir bool) (string, error) {
-	rel := strings.TrimPrefix(path.Clean("/"+target), "/")
-	if rel == "" {
-		return "", fmt.Errorf("mount on %s: the root itself is no mount point", target)
-	}
-	real, exists, err := p.added.ResolveNew(rel)
-	if err != nil {
-		return "", fmt.Errorf("find %s in the image: %w", target, err)
-	}
-	if exists {
-		return "/" + real, nil
-	}
-	parent := path.Dir(real)
-	if dir {
-		parent = real
-	}
-	if parent != "." {
-		if _, err := p.added.MkdirAll(parent, 0o755, 0, 0, time.Unix(0, 0).UTC()); err != nil {
-			return "", fmt.Errorf("make mount point %s: %w", target, err)
-		}
-	}
-	if !dir {
-		e := index.Entry{Path: real, Type: index.Regular, Mode: 0o644, MTime: time.Unix(0, 0).UTC(), Offset: -1}
-		if err := p.added.Put(e); err != nil {
-			return "", fmt.Errorf("make mount point %s: %w", target, err)
-		}
-	}
-	return "/" + real, nil
-}
-
 // spec makes the root file system and everything around it.
 func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Process, o Options) (sandbox.Spec, error) {
 	spec := sandbox.Spec{
@@ -115,12 +74,12 @@ func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Pr
 	if !slices.ContainsFunc(process.Env, func(kv string) bool { return strings.HasPrefix(kv, "HOSTNAME=") }) {
 		spec.Process.Env = append(slices.Clone(process.Env), "HOSTNAME="+spec.Hostname)
 	}
-	p := &points{added: tree.NewBuilder(l.tree)}
+	p := snapshot.NewPoints(l.tree)
 	for _, dir := range []string{"/proc", "/sys", "/dev", process.Dir} {
 		if dir == "/" {
 			continue
 		}
-		if _, err := p.need(dir, true); err != nil {
+		if _, err := p.Need(dir, true); err != nil {
 			return spec, err
 		}
 	}
@@ -131,13 +90,11 @@ func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Pr
 	if o.snapshots().Kind == snapshot.Copy {
 		return spec, c.copyRoot(ctx, l, p, &spec)
 	}
-	upper, err := o.snapshots().UpperDir(c.path())
+	stack, err := o.snapshots().Stack(ctx, snapshot.StackOptions{Dir: c.path(), Lower: l.stack(), Points: p, Owners: ownersMode()})
 	if err != nil {
 		return spec, err
 	}
-	if spec.Root, err = c.stack(ctx, l, p, upper); err != nil {
-		return spec, err
-	}
+	spec.Root = stack.Mount()
 	spec.Owners, err = l.owners()
 	return spec, err
 }
@@ -172,30 +129,6 @@ func (c *container) setHostname(spec *sandbox.Spec) error {
 	return nil
 }
 
-// stack writes the layer of the mount points and, in area, an empty upper directory.
-func (c *container) stack(ctx context.Context, l *imageLayers, p *points, area string) (mount.Mount, error) {
-	mode := ownersMode()
-	ix, err := p.added.Index()
-	if err != nil {
-		return mount.Mount{}, err
-	}
-	upper, work := filepath.Join(area, "upper"), filepath.Join(area, "work")
-	for _, dir := range []string{c.path("points"), upper, work} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return mount.Mount{}, err
-		}
-	}
-	o := layer.ReadOptions{Dir: c.path("points"), Owners: mode, Table: owners.NewTable()}
-	if err := layer.Extract(ctx, ix, bytes.NewReader(nil), c.path("points"), o); err != nil {
-		return mount.Mount{}, fmt.Errorf("write mount points: %w", err)
-	}
-	if err := copyRootAttributes(upper, l.tree, mode); err != nil {
-		return mount.Mount{}, err
-	}
-	s := overlay.Stack{Lower: append([]string{c.path("points")}, l.stack()...), Upper: upper, Work: work}
-	return s.Mount(), nil
-}
-
 // stack are the layers' directories, the uppermost first. A layer that occurs twice in the image counts where it is uppermost:
 // there it hides what the lower one could show, and overlayfs takes a directory only once.
 func (l *imageLayers) stack() []string {
@@ -216,26 +149,8 @@ func ownersMode() owners.Mode {
 	return owners.Chown
 }
 
-// copyRootAttributes gives upper, which stands for the root directory, what the image says of it.
-func copyRootAttributes(upper string, t *tree.Tree, mode owners.Mode) error {
-	n, ok := t.Lookup(".")
-	if !ok {
-		return nil
-	}
-	if err := mode.SetOwner(upper, n.UID, n.GID); err != nil {
-		return err
-	}
-	perm := fs.FileMode(n.Mode & 0o777)
-	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if n.Mode&bit != 0 {
-			perm |= flag
-		}
-	}
-	return os.Chmod(upper, perm)
-}
-
 // mounts are the volumes and the files that say who and where the container is. A volume over such a file wins.
-func (c *container) mounts(p *points, hostname string, o Options) ([]mount.Mount, error) {
+func (c *container) mounts(p *snapshot.Points, hostname string, o Options) ([]mount.Mount, error) {
 	volumes := slices.Clone(o.Volumes)
 	slices.SortStableFunc(volumes, func(a, b Volume) int {
 		return strings.Count(path.Clean(a.Target), "/") - strings.Count(path.Clean(b.Target), "/")
@@ -247,7 +162,7 @@ func (c *container) mounts(p *points, hostname string, o Options) ([]mount.Mount
 		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", v.Source, err)
 		}
-		target, err := p.need(v.Target, info.IsDir())
+		target, err := p.Need(v.Target, info.IsDir())
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +178,7 @@ func (c *container) mounts(p *points, hostname string, o Options) ([]mount.Mount
 	}
 	var own []mount.Mount
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		target, err := p.need("/etc/"+name, false)
+		target, err := p.Need("/etc/"+name, false)
 		if err != nil {
 			return nil, err
 		}
