@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	semanticsRow = regexp.MustCompile(`(?m)^\| (\d+[a-h]?) \| .* \| (.*) \|$`)
+	quotedTest   = regexp.MustCompile("`([^`]+)`")
+)
+
+// TestSemantics holds docs/semantics.md to what it promises: each row once, and each test that it names is there. A script has to say
+// in a comment which row it is about.
+func TestSemantics(t *testing.T) {
+	text, err := os.ReadFile("docs/semantics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, m := range semanticsRow.FindAllStringSubmatch(string(text), -1) {
+		row, tests := m[1], quotedTest.FindAllStringSubmatch(m[2], -1)
+		if seen[row] {
+			t.Errorf("row %s is there twice", row)
+		}
+		seen[row] = true
+		if len(tests) == 0 {
+			t.Errorf("row %s has no test", row)
+		}
+		for _, test := range tests {
+			where, name, _ := strings.Cut(test[1], " ")
+			if err := findTest(row, where, name); err != nil {
+				t.Errorf("row %s: %v", row, err)
+			}
+		}
+	}
+	for _, row := range semanticsRows() {
+		if !seen[row] {
+			t.Errorf("row %s is missing", row)
+		}
+	}
+}
+
+// semanticsRows are all rows that there have to be.
+func semanticsRows() []string {
+	var rows []string
+	for n := 1; n <= 120; n++ {
+		rows = append(rows, fmt.Sprint(n))
+	}
+	for c := 'a'; c <= 'h'; c++ {
+		rows = append(rows, "28"+string(c))
+	}
+	return rows
+}
+
+func findTest(row, where, name string) error {
+	if where == "script" {
+		text, err := os.ReadFile(filepath.Join("tests", "scripts", name+".txtar"))
+		if err != nil {
+			return err
+		}
+		if !regexp.MustCompile(`(?m)^#.*\brows?\b[^\n]*\b` + row + `\b`).Match(text) {
+			return fmt.Errorf("script %s has no comment that names the row", name)
+		}
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(where, "*_test.go"))
+	if err != nil {
+		return err
+	}
+	function := regexp.MustCompile(`(?m)^func ` + regexp.QuoteMeta(name) + `\(`)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if function.Match(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has no %s", where, name)
+}
