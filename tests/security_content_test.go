@@ -132,7 +132,7 @@ func TestSwapWhileCopying(t *testing.T) {
 	w := newWorld(t)
 	w.write(map[string]string{"victim/file": "SECRET", "ctx/Dockerfile": "FROM scratch\nCOPY . /\n", "ctx/dir/file": "public", "ctx/file": "public"})
 	for i := range 200 {
-		w.write(map[string]string{fmt.Sprintf("ctx/dir/%d", i): "x"})
+		w.write(map[string]string{fmt.Sprintf("ctx/dir/%d", i): "public", fmt.Sprintf("victim/%d", i): "SECRET"})
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -147,10 +147,12 @@ func TestSwapWhileCopying(t *testing.T) {
 			_ = os.Rename(w.path("ctx/swap"), w.path("ctx/file"))
 			_ = os.Rename(w.path("ctx/dir"), w.path("aside"))
 			_ = os.Symlink("../victim", w.path("ctx/dir"))
+			time.Sleep(time.Millisecond)
 			_ = os.Remove(w.path("ctx/dir"))
 			_ = os.Rename(w.path("aside"), w.path("ctx/dir"))
 			_ = os.WriteFile(w.path("ctx/swap"), []byte("public"), 0o644)
 			_ = os.Rename(w.path("ctx/swap"), w.path("ctx/file"))
+			time.Sleep(time.Millisecond)
 		}
 	}()
 	good, changed := 0, 0
