@@ -169,6 +169,9 @@ func missing(need string) string {
 	switch need {
 	case "userns":
 		return tried("user namespaces don't work here", "unshare", "--user", "--map-root-user", "--mount", "true")
+	case "binfmt":
+		return tried("no binfmt_misc of a user namespace's own (Linux 6.7)", "unshare", "--user", "--map-root-user", "--mount",
+			"mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc")
 	case "subuid":
 		if os.Getuid() == 0 {
 			return ""
