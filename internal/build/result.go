@@ -13,7 +13,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/archive"
-	"github.com/cairnbuild/cairn/oci/layer"
 	"github.com/cairnbuild/cairn/oci/rootfs"
 	"github.com/cairnbuild/cairn/oci/tree"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,12 +55,13 @@ func (r *Result) save(ctx context.Context, s *store.Store, opts *Options, ev *em
 		if opts.makesIndex() {
 			p := img.Config.Platform
 			d.Platform = &p
+			d.Annotations = opts.Output.DescriptorAnnotations
 		}
 		written = append(written, d)
 	}
 	r.Descriptor = written[0]
 	if opts.makesIndex() {
-		d, err := writeIndex(ctx, s, written, opts.Output.Annotations)
+		d, err := writeIndex(ctx, s, written, opts.Output.IndexAnnotations)
 		if err != nil {
 			return err
 		}
@@ -151,38 +151,11 @@ func (b *builtImage) files(ctx context.Context) (*tree.Tree, rootfs.Opener, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	sources, err := b.final.contents(ctx)
+	layers, err := b.final.stored(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return t, sources.open, nil
-}
-
-// contents opens files by the layer that they are in.
-type contents struct{ layers []layer.Source }
-
-func (s *state) contents(ctx context.Context) (*contents, error) {
-	c := &contents{}
-	layers, err := s.stored(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range layers {
-		src, err := l.Source(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c.layers = append(c.layers, src)
-	}
-	return c, nil
-}
-
-func (c *contents) open(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
-	e := n.Entry
-	if n.LinkPath != "" {
-		e.Path = n.LinkPath
-	}
-	return c.layers[n.Layer].Open(ctx, e)
+	return t, rootfs.Opener(contentOf(layers)), nil
 }
 
 func writeLayout(ctx context.Context, s *store.Store, named oci.Named, dir string) error {

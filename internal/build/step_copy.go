@@ -130,11 +130,7 @@ func (c stageContents) Open(ctx context.Context, layer int, e index.Entry) (io.R
 	if err != nil {
 		return nil, err
 	}
-	src, err := l.Source(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return src.Open(ctx, e)
+	return l.OpenFile(ctx, e.Path)
 }
 
 func (c stageContents) Digests(ctx context.Context, layer int) (*index.Index, error) {

@@ -88,13 +88,7 @@ func (w *workspace) writeCopy(ctx context.Context, s *state, dir, sub string) (*
 // contentOf reads the files of a tree of layers.
 func contentOf(layers []*store.Layer) snapshot.Content {
 	return func(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
-		src, err := layers[n.Layer].Source(ctx)
-		if err != nil {
-			return nil, err
-		}
-		e := n.Entry
-		e.Path = n.LinkPath
-		return src.Open(ctx, e)
+		return layers[n.Layer].OpenFile(ctx, n.LinkPath)
 	}
 }
 

@@ -25,13 +25,7 @@ func (o *Options) snapshots() *snapshot.Maker {
 // copyRoot makes the root file system as a copy of the layers: the container's own, in root/.
 func (c *container) copyRoot(ctx context.Context, l *imageLayers, p *snapshot.Points, spec *sandbox.Spec) error {
 	open := func(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
-		src, err := l.layers[n.Layer].Source(ctx)
-		if err != nil {
-			return nil, err
-		}
-		e := n.Entry
-		e.Path = n.LinkPath
-		return src.Open(ctx, e)
+		return l.layers[n.Layer].OpenFile(ctx, n.LinkPath)
 	}
 	root, err := snapshot.Write(ctx, c.path("root"), l.tree, snapshot.WriteOptions{Open: open, Owners: ownersMode(), Sub: "."})
 	if err != nil {

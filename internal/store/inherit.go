@@ -94,7 +94,7 @@ func (h *heir) Open(ctx context.Context, e index.Entry) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.open(ctx, in.From)
+	r, err := l.OpenFile(ctx, in.From)
 	if err != nil {
 		l.Release()
 		return nil, err
@@ -102,8 +102,9 @@ func (h *heir) Open(ctx context.Context, e index.Entry) (io.ReadCloser, error) {
 	return &releasing{r, l}, nil
 }
 
-// open opens the content of one file.
-func (l *Layer) open(ctx context.Context, path string) (io.ReadCloser, error) {
+// OpenFile opens the content of the file that has this path in the layer's index. An entry of any other index of the same layer, such
+// as the one a RUN leaves before its files are packed, need not say where in a tar the content is. The errors are those of Source.
+func (l *Layer) OpenFile(ctx context.Context, path string) (io.ReadCloser, error) {
 	ix, err := l.Index()
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ func ingest(t *testing.T, s *Store, blob []byte, o IngestOptions) *Layer {
 // readFile reads a file of the layer through its Source.
 func readFile(t *testing.T, l *Layer, path string) string {
 	t.Helper()
-	r, err := l.open(t.Context(), path)
+	r, err := l.OpenFile(t.Context(), path)
 	assert.NilError(t, err)
 	defer r.Close()
 	data, err := io.ReadAll(r)
