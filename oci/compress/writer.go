@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 )
@@ -31,14 +32,64 @@ func NewWriter(w io.Writer, o Options) (io.WriteCloser, error) {
 		}
 		return z, nil
 	}
-	z, err := pgzip.NewWriterLevel(w, o.Level)
+	return &gzipWriter{w: w, level: o.Level}, nil
+}
+
+// gzipSmall is the content up to which a stream is compressed in one go, by one goroutine and without the megabytes of blocks that
+// several need: most layers of a build are a few headers. The bytes that come out are the same either way.
+const gzipSmall = 64 << 10
+
+// gzipWriter holds content back until it is clear that there is more than a little of it.
+type gzipWriter struct {
+	w     io.Writer
+	level int
+	held  []byte
+	large *pgzip.Writer // nil while all content is held
+}
+
+func (g *gzipWriter) Write(p []byte) (int, error) {
+	if g.large == nil {
+		if len(g.held)+len(p) <= gzipSmall {
+			g.held = append(g.held, p...)
+			return len(p), nil
+		}
+		if err := g.grow(); err != nil {
+			return 0, err
+		}
+	}
+	return g.large.Write(p)
+}
+
+// grow goes on with several goroutines.
+func (g *gzipWriter) grow() error {
+	z, err := pgzip.NewWriterLevel(g.w, g.level)
 	if err != nil {
-		return nil, fmt.Errorf("start gzip: %w", err)
+		return fmt.Errorf("start gzip: %w", err)
 	}
 	if err := z.SetConcurrency(gzipBlock, max(2, runtime.GOMAXPROCS(0))); err != nil {
-		return nil, fmt.Errorf("start gzip: %w", err)
+		return fmt.Errorf("start gzip: %w", err)
 	}
-	return z, nil
+	g.large = z
+	_, err = z.Write(g.held)
+	g.held = nil
+	return err
+}
+
+func (g *gzipWriter) Close() error {
+	if g.large != nil {
+		return g.large.Close()
+	}
+	z, err := gzip.NewWriterLevel(g.w, g.level)
+	if err != nil {
+		return fmt.Errorf("start gzip: %w", err)
+	}
+	if _, err := z.Write(g.held); err != nil {
+		return err
+	}
+	if err := z.Flush(); err != nil { // as at the end of a block
+		return err
+	}
+	return z.Close()
 }
 
 type nopCloser struct{ io.Writer }
