@@ -66,8 +66,11 @@ type Output struct {
 	Tags        []oci.Reference
 	Exports     []Export
 	Compression compress.Options
-	// Annotations for the manifest.
-	Annotations map[string]string
+	// Annotations are for each manifest, IndexAnnotations for the index, where there is one, and DescriptorAnnotations for the manifests'
+	// descriptors in it.
+	Annotations           map[string]string
+	IndexAnnotations      map[string]string
+	DescriptorAnnotations map[string]string
 }
 
 // Export is one -o value.

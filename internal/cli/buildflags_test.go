@@ -129,7 +129,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"--add-host a", `"a" is not NAME:IP`},
 		{"--add-host a:b", `"a:b" is not NAME:IP`},
 		{"--label =x", "has no key"},
-		{"--annotation index:a=b", `--annotation knows the level manifest, not "index"`},
+		{"--annotation nosuch:a=b", `--annotation knows the levels manifest, index and manifest-descriptor, not "nosuch"`},
 		{"--annotation a", "is not KEY=VALUE"},
 		{"--build-context x", "is not NAME=VALUE"},
 		{"--build-arg =x", "has no name"},

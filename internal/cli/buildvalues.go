@@ -31,7 +31,7 @@ func (r *buildFlagReader) output() build.Output {
 	var o build.Output
 	names := r.StringSlice("tag")
 	algorithm, level := r.String("compression"), r.String("compression-level")
-	o.Annotations = r.annotations()
+	r.annotations(&o)
 	for _, s := range r.StringSlice("output") {
 		e, extra, err := parseExport(s)
 		if err != nil {
@@ -164,23 +164,32 @@ func completeExport(e *build.Export) error {
 	return nil
 }
 
-// annotations are KEY=VALUE, perhaps with "manifest:" before it. Other levels do not exist here.
-func (r *buildFlagReader) annotations() map[string]string {
-	all := map[string]string{}
+// annotations are KEY=VALUE, perhaps with levels and a colon before it: "manifest:", "index:", "manifest,index:".
+func (r *buildFlagReader) annotations(o *build.Output) {
+	levels := map[string]*map[string]string{
+		"manifest": &o.Annotations, "index": &o.IndexAnnotations, "manifest-descriptor": &o.DescriptorAnnotations,
+	}
+	for _, m := range levels {
+		*m = map[string]string{}
+	}
 	for _, s := range r.StringSlice("annotation") {
 		key, value, ok := strings.Cut(s, "=")
-		if level, name, found := strings.Cut(key, ":"); found {
-			if level != "manifest" {
-				r.fail("--annotation knows the level manifest, not %q", level)
-			}
-			key = name
+		level, name, found := strings.Cut(key, ":")
+		if !found {
+			level, name = "manifest", key
 		}
-		if key == "" || !ok {
+		if name == "" || !ok {
 			r.fail("--annotation %q is not KEY=VALUE", s)
 		}
-		all[key] = value
+		for _, l := range strings.Split(level, ",") {
+			to, known := levels[l]
+			if !known {
+				r.fail("--annotation knows the levels manifest, index and manifest-descriptor, not %q", l)
+				continue
+			}
+			(*to)[name] = value
+		}
 	}
-	return all
 }
 
 // secrets are id=ID[,src=FILE][,env=NAME][,type=file|env]; without a source the ID names one: an environment variable, or a file.
