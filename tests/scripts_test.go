@@ -93,14 +93,17 @@ func setUpScript(env *testscript.Env) error {
 	}
 	env.Setenv("PORT", strconv.Itoa(port))
 	env.Setenv("UID", strconv.Itoa(os.Getuid()))
+	env.Setenv("BUSYBOX", filepath.Join(shared.dir, "busybox")) // once a script has needed it
 	return nil
 }
 
 // condition answers [NAME] in scripts: everything that startCase knows as a need.
 func condition(name string) (bool, error) {
 	switch name {
-	case "userns", "subuid", "docker", "podman", "umoci", "skopeo", "debian":
+	case "userns", "subuid", "docker", "podman", "umoci", "skopeo", "debian", "root":
 		return missing(name) == "", nil
+	case "fullids":
+		return missing("subuid") == "" && !shared.noSubuid, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 )
 
 // placed is what stands in a copied root where an isolation without mounts would have one.
@@ -31,7 +32,8 @@ func (r *stepRoot) place(tmp string) error {
 			target: path.Join(filepath.Base(r.copied.Dir), m.Target),
 			aside:  fmt.Sprintf("aside-%s-%d", filepath.Base(tmp), i),
 		}
-		if err := p.put(area, m); err != nil {
+		err := snapshot.KeepTime(area, path.Dir(p.target), func() error { return p.put(area, m) })
+		if err != nil {
 			return fmt.Errorf("put something at %s: %w", m.Target, err)
 		}
 		r.placed = append(r.placed, p)
@@ -73,7 +75,8 @@ func (r *stepRoot) putBack() error {
 	defer area.Close()
 	var errs []error
 	for i := len(r.placed) - 1; i >= 0; i-- {
-		errs = append(errs, r.placed[i].takeOut(area))
+		p := r.placed[i]
+		errs = append(errs, snapshot.KeepTime(area, path.Dir(p.target), func() error { return p.takeOut(area) }))
 	}
 	r.placed = nil
 	return errors.Join(errs...)

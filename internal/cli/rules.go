@@ -162,8 +162,9 @@ func givenRule(err error) (verdict, bool) {
 
 // snapshotRule: a kind of root file system was asked for that does not work here.
 func snapshotRule(err error) (verdict, bool) {
+	var e *snapshot.ImpossibleError
 	return verdict{exitMachine, "leave --snapshotter away (and CAIRN_SNAPSHOTTER): cairn takes what works; cairn doctor says what that is"},
-		errors.Is(err, snapshot.ErrImpossible)
+		errors.As(err, &e)
 }
 
 func diskRule(err error) (verdict, bool) {

@@ -46,7 +46,7 @@ func (sh *shell) readRungs(cc *cli.Context) error {
 		if value == "auto" || value == "" {
 			return nil
 		}
-		return &usageError{Command: cc.Command.Name, Msg: fmt.Sprintf("--%s is auto, %s, not %q", name, strings.Join(names, " or "), value)}
+		return &usageError{Command: cc.Command.Name, Msg: fmt.Sprintf("--%s is auto, %s or %s, not %q", name, strings.Join(names[:len(names)-1], ", "), names[len(names)-1], value)}
 	}
 	for _, err := range []error{
 		choose("ids", func(s string) { sh.rungs.ids = sandbox.IDMode(s) }, string(sandbox.IDsSubuid), string(sandbox.IDsOne)),

@@ -151,11 +151,12 @@ func (r *Root) Add(ix *index.Index, changed bool) error {
 			}
 			continue
 		}
-		if e.Type == index.Directory {
-			err = root.Mkdir(e.Path, 0o755)
-		} else {
-			err = root.WriteFile(e.Path, nil, 0o644)
-		}
+		err := KeepTime(root, path.Dir(e.Path), func() error {
+			if e.Type == index.Directory {
+				return root.Mkdir(e.Path, 0o755)
+			}
+			return root.WriteFile(e.Path, nil, 0o644)
+		})
 		if err != nil {
 			return fmt.Errorf("make mount point: %w", err)
 		}
@@ -164,6 +165,18 @@ func (r *Root) Add(ix *index.Index, changed bool) error {
 		}
 	}
 	return nil
+}
+
+// KeepTime calls change, which makes or removes names in a directory of root, and leaves the directory its mtime.
+func KeepTime(root *os.Root, dir string, change func() error) error {
+	info, err := root.Stat(dir)
+	if err != nil {
+		return change()
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	return root.Chtimes(dir, time.Time{}, info.ModTime())
 }
 
 // Begin is called when the directory is complete, before the command starts: it waits until the clock of the file system has
@@ -233,7 +246,7 @@ func (r *Root) clean(ix *index.Index) error {
 		for p := range r.made {
 			if _, ok := ix.Find(p); ok {
 				delete(r.made, p)
-			} else if err := root.Remove(p); err == nil || errors.Is(err, fs.ErrNotExist) {
+			} else if err := KeepTime(root, path.Dir(p), func() error { return root.Remove(p) }); err == nil || errors.Is(err, fs.ErrNotExist) {
 				delete(r.made, p)
 				again = true // its parent may be empty now
 			}

@@ -49,8 +49,18 @@ type Options struct {
 	NoMounts bool
 }
 
-// ErrImpossible is for a kind that was asked for and does not work here.
-var ErrImpossible = errors.New("this kind of snapshot does not work here")
+// ImpossibleError is for a kind that was asked for and does not work here.
+type ImpossibleError struct {
+	Kind Kind
+	Err  error
+}
+
+func (e *ImpossibleError) Error() string {
+	return fmt.Sprintf("snapshots of kind %s do not work here: %v", e.Kind, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *ImpossibleError) Unwrap() error { return e.Err }
 
 // Choose finds the best kind. The caller is root of a user namespace, and closes the Maker.
 func Choose(ctx context.Context, o Options) (*Maker, error) {
@@ -75,7 +85,7 @@ func Choose(ctx context.Context, o Options) (*Maker, error) {
 			return m, nil
 		}
 		if o.Want != Auto {
-			return nil, fmt.Errorf("snapshots of kind %s: %w: %w", o.Want, ErrImpossible, err)
+			return nil, &ImpossibleError{o.Want, cause(err)}
 		}
 		whys = append(whys, cause(err))
 	}
