@@ -47,6 +47,8 @@ func buildFlags() []cli.Flag {
 		oneFlag("call", "METHOD", "Do something else than build: check, outline or targets, with ,format=json"),
 		&cli.BoolFlag{Name: "load", Hidden: true, Usage: "Put the image into the store (it always is)"},
 		&cli.BoolFlag{Name: "rm", Hidden: true, Usage: "Remove intermediate containers (there are none)"},
+		&cli.BoolFlag{Name: "force-rm", Hidden: true, Usage: "Remove intermediate containers (there are none)"},
+		&cli.BoolFlag{Name: "compress", Hidden: true, Usage: "Compress the context on its way (it goes nowhere)"},
 	}
 	for _, u := range unsupportedBuildFlags() {
 		if u.takesValue {
@@ -68,7 +70,20 @@ type unsupportedFlag struct {
 }
 
 func unsupportedBuildFlags() []unsupportedFlag {
+	scope := func(property string) string {
+		return "start cairn itself with the limit: systemd-run --user --scope -p " + property + " cairn build ..."
+	}
 	return []unsupportedFlag{
+		{name: "resource", takesValue: true, hint: scope("MemoryMax=SIZE -p CPUQuota=PERCENT")},
+		{name: "cpu-quota", takesValue: true, hint: scope("CPUQuota=PERCENT")},
+		{name: "cpu-period", takesValue: true, hint: scope("CPUQuota=PERCENT")},
+		{name: "cpu-shares", takesValue: true, hint: scope("CPUWeight=WEIGHT")},
+		{name: "cpuset-cpus", takesValue: true, hint: scope("AllowedCPUs=CPUS")},
+		{name: "cpuset-mems", takesValue: true, hint: scope("AllowedMemoryNodes=NODES")},
+		{name: "memory-swap", takesValue: true, hint: scope("MemorySwapMax=SIZE")},
+		{name: "policy", takesValue: true, hint: "pin base images by digest: FROM image@sha256:..."},
+		{name: "builder", takesValue: true, hint: "there are no builders: cairn builds by itself"},
+		{name: "security-opt", takesValue: true, hint: "RUN --security=insecure with --allow security.insecure takes the walls down for one step"},
 		{name: "squash", hint: "collect what belongs together in one RUN, or copy the result into a stage FROM scratch"},
 		{name: "cgroup-parent", takesValue: true, hint: "start cairn itself in the control group: systemd-run --user --scope --slice=NAME cairn build ..."},
 		{name: "push", hint: "build, then: skopeo copy oci:ROOT/oci:NAME docker://NAME"},
@@ -77,7 +92,7 @@ func unsupportedBuildFlags() []unsupportedFlag {
 		{name: "provenance", takesValue: true, harmless: "false"},
 		{name: "sbom", takesValue: true, harmless: "false"},
 		{name: "attest", takesValue: true},
-		{name: "memory", takesValue: true, hint: "start cairn itself with the limit: systemd-run --user --scope -p MemoryMax=SIZE cairn build ..."},
+		{name: "memory", takesValue: true, hint: scope("MemoryMax=SIZE")},
 	}
 }
 
