@@ -24,7 +24,7 @@ type Network string
 const (
 	NetworkHost    Network = "host"    // the same as the caller; also the zero value
 	NetworkNone    Network = "none"    // a loopback interface and nothing else
-	NetworkPrivate Network = "private" // its own, with a way out
+	NetworkPrivate Network = "private" // a PrivateNetwork
 )
 
 // Spec is one command and the sandbox around it. It is a value: Run changes nothing in it.
@@ -39,7 +39,9 @@ type Spec struct {
 	// Hostname is empty for the outer one.
 	Hostname string
 	Network  Network
-	Limits   Limits
+	// Private is the network for NetworkPrivate; it may be that of other Specs, too.
+	Private *PrivateNetwork
+	Limits  Limits
 	// Insecure leaves the command every capability, system call and path that root has in the user namespace.
 	Insecure bool
 	// ReadonlyRoot makes the root file system, not the Mounts, read-only.

@@ -81,6 +81,11 @@ func (s *Spec) wire() (*wire.Spec, error) {
 		w.Network = wire.NetworkHost
 	case NetworkNone:
 		w.Network = wire.NetworkLoopback
+	case NetworkPrivate:
+		if s.Private == nil {
+			return nil, &SetupError{Stage: wire.StageSpec, Text: "network private was not started"}
+		}
+		w.Network, w.NetworkPath = wire.NetworkJoined, s.Private.path
 	default:
 		return nil, &SetupError{Stage: wire.StageSpec, Text: fmt.Sprintf("network %q is not supported", s.Network)}
 	}

@@ -40,6 +40,7 @@ type engine struct {
 	packing *errgroup.Group
 	packCtx context.Context
 	packers *semaphore.Weighted
+	network sharedNetwork
 }
 
 type future struct {

@@ -96,7 +96,7 @@ type CacheOptions struct {
 
 // RunOptions change how RUN steps execute.
 type RunOptions struct {
-	Network  string // default, host or none
+	Network  string // default, host, private or none
 	AddHosts []string
 	ShmSize  int64
 	Ulimits  []string

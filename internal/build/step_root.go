@@ -105,7 +105,7 @@ func (w *workspace) workingDir(ctx context.Context, dir string) (*index.Index, e
 
 // networkFiles makes resolv.conf and hosts and mounts them over the image's.
 func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
-	resolv, err := sandbox.ResolvConf(op.network != "none")
+	resolv, err := sandbox.ResolvConf(op.network != "none" && op.network != "private")
 	if err != nil {
 		return err
 	}

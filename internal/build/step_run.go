@@ -138,8 +138,11 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	proc.Env = append(proc.Env, root.env...)
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
-		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.hostname, Network: networkOf(op.network),
+		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.hostname,
 		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.insecure, Stdout: out, Stderr: out,
+	}
+	if err := w.join(ctx, &spec, op.network); err != nil {
+		return err
 	}
 	if err := w.limits(&spec); err != nil {
 		return err
@@ -175,13 +178,6 @@ func (op *runOp) environment() []string {
 		}
 	}
 	return env
-}
-
-func networkOf(name string) sandbox.Network {
-	if name == "none" {
-		return sandbox.NetworkNone
-	}
-	return sandbox.NetworkHost
 }
 
 // ownersMode is how directory forms hold owners in this process.

@@ -39,7 +39,7 @@ func buildFlags() []cli.Flag {
 		manyFlag("secret", "SECRET", "Let RUN --mount=type=secret see id=ID[,src=FILE|,env=NAME]"),
 		manyFlag("ssh", "ID[=PATH]", "Let RUN --mount=type=ssh use an agent or keys; default is the agent of SSH_AUTH_SOCK"),
 		manyFlag("add-host", "NAME:IP", "Add a line to /etc/hosts of RUN"),
-		oneFlag("network", "MODE", "Network of RUN: default, host or none"),
+		oneFlag("network", "MODE", "Network of RUN: default, host, private or none"),
 		manyFlag("ulimit", "NAME=SOFT[:HARD]", "Limit the resources of RUN"),
 		oneFlag("shm-size", "SIZE", "Size of /dev/shm of RUN"),
 		manyFlag("allow", "ENTITLEMENT", "Allow what is dangerous: network.host or security.insecure"),
@@ -291,9 +291,9 @@ func (r *buildFlagReader) call() (method string, asJSON bool) {
 func (r *buildFlagReader) runOptions() build.RunOptions {
 	o := build.RunOptions{Network: r.String("network"), Secrets: r.secrets(), SSH: r.ssh()}
 	switch o.Network {
-	case "", "default", "host", "none":
+	case "", "default", "host", "private", "none":
 	default:
-		r.fail("--network is default, host or none, not %q", o.Network)
+		r.fail("--network is default, host, private or none, not %q", o.Network)
 	}
 	for _, s := range r.StringSlice("add-host") {
 		host, err := parseHost(s)

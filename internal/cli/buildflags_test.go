@@ -118,7 +118,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"--provenance true", "cairn build has no --provenance yet"},
 		{"--provenance false", ""},
 		{"--squash=false", ""},
-		{"--network bridge", `--network is default, host or none, not "bridge"`},
+		{"--network bridge", `--network is default, host, private or none, not "bridge"`},
 		{"--pull=never", `--pull is always or missing, not "never"`},
 		{"--allow all", `--allow knows network.host and security.insecure, not "all"`},
 		{"--platform nonsense/x/y/z", "read --platform"},

@@ -36,9 +36,22 @@ func errorRules() []func(error) (verdict, bool) {
 		storeRule,
 		containerRule,
 		networkRule,
+		privateNetworkRule,
 		stepRule,
 		hintRule,
 	}
+}
+
+// privateNetworkRule knows what --network private lacks.
+func privateNetworkRule(err error) (verdict, bool) {
+	var e *sandbox.NetworkError
+	if !errors.As(err, &e) {
+		return verdict{}, false
+	}
+	if e.Err == nil && len(e.Tried) == 0 {
+		return verdict{exitMachine, "install one of them, or use --network host or none"}, true
+	}
+	return verdict{exitMachine, "use --network host or none"}, true
 }
 
 func usageRule(err error) (verdict, bool) {

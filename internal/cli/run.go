@@ -68,7 +68,7 @@ func runFlags() []cli.Flag {
 		oneFlag("entrypoint", "PROGRAM", "Replace the image's ENTRYPOINT; an empty one drops it"),
 		oneFlag("name", "NAME", "Name the container"),
 		oneFlag("hostname", "NAME", "Set the host name", "h"),
-		oneFlag("network", "MODE", "Network: host (default) or none", "net"),
+		oneFlag("network", "MODE", "Network: host (default), private or none", "net"),
 		manyFlag("add-host", "NAME:IP", "Add a line to /etc/hosts"),
 		boolFlag("read-only", "Make the root file system read-only"),
 		boolFlag("privileged", "Leave the command all that root of the user namespace may do"),
@@ -294,8 +294,10 @@ func (r *runFlagReader) network() sandbox.Network {
 		return sandbox.NetworkHost
 	case "none":
 		return sandbox.NetworkNone
+	case "private":
+		return sandbox.NetworkPrivate
 	default:
-		r.fail("--network is host or none, not %q", m)
+		r.fail("--network is host, private or none, not %q", m)
 		return ""
 	}
 }

@@ -113,6 +113,12 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 	if err != nil {
 		return fmt.Errorf("prepare container: %w", err)
 	}
+	if spec.Network == sandbox.NetworkPrivate {
+		if spec.Private, err = sandbox.StartNetwork(ctx, c.path("")); err != nil {
+			return err
+		}
+		defer spec.Private.Close()
+	}
 	err = sandbox.Run(ctx, spec)
 	return errors.Join(err, c.ended(err, o.Remove))
 }

@@ -195,7 +195,7 @@ func (c *container) mounts(p *snapshot.Points, hostname string, o Options) ([]mo
 
 // files are the contents of the files in /etc that are the container's own.
 func (c *container) files(hostname string, o Options) (map[string][]byte, error) {
-	resolv, err := sandbox.ResolvConf(o.Network.Mode != sandbox.NetworkNone)
+	resolv, err := sandbox.ResolvConf(o.Network.Mode == sandbox.NetworkHost || o.Network.Mode == "")
 	if err != nil {
 		return nil, err
 	}

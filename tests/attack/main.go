@@ -19,7 +19,7 @@ func attacks() map[string]attack {
 	all := map[string]attack{
 		"fds": openDescriptors, "write-proc-sys": writableBelow, "masked": readHidden, "unmask": unmask, "devices": makeDevices,
 		"chroot": leaveChroot, "processes": otherProcesses, "pid": reachProcess, "abstract": dialAbstract, "tiocsti": typeIntoTerminal,
-		"keys": keyrings, "userns": userNamespaces, "mounts": mounts, "setuid": becomeRoot, "marker": findMarker,
+		"keys": keyrings, "userns": userNamespaces, "mounts": mounts, "setuid": becomeRoot, "marker": findMarker, "dial": dialAddress,
 	}
 	for name, call := range forbiddenCalls() {
 		all["call-"+name] = call
@@ -60,7 +60,7 @@ func main() {
 }
 
 // harmless are the attacks that may be tried where nothing is around them, to see that they find what they look for.
-var harmless = []string{"marker", "pid", "processes", "abstract", "tiocsti"}
+var harmless = []string{"dial", "marker", "pid", "processes", "abstract", "tiocsti"}
 
 // inContainer is true at the root of a file system only, where the tests' images have this program.
 func inContainer() bool {

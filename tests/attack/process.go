@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,20 @@ func dialAbstract(value string) (string, error) {
 	}
 	c.Close()
 	return "connected to @" + value, nil
+}
+
+// dialAddress talks to a service of the host's, at value.
+func dialAddress(value string) (string, error) {
+	c, err := net.DialTimeout("tcp", value, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if n, err := c.Read(make([]byte, 1)); n != 1 { // a proxy accepts what it cannot pass on
+		return "", err
+	}
+	return "connected to " + value, nil
 }
 
 // typeIntoTerminal types a command into the terminal that standard input is, as if the user had.

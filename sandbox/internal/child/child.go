@@ -91,7 +91,7 @@ func (c *child) start() error {
 
 func (c *child) stages() []stage {
 	return []stage{
-		{wire.StageLoopback, c.loopback},
+		{wire.StageNetwork, c.network},
 
 		// Sources are opened before the root changes, targets resolved after.
 		{wire.StageRoot, c.openRoot},

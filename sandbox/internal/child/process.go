@@ -13,11 +13,27 @@ import (
 	"github.com/cairnbuild/cairn/sandbox/internal/wire"
 )
 
-// loopback brings lo up in the new network namespace.
-func (c *child) loopback() error {
-	if c.spec.Network != wire.NetworkLoopback {
-		return nil
+// network enters the network namespace that was prepared, or brings lo up in the new one.
+func (c *child) network() error {
+	switch c.spec.Network {
+	case wire.NetworkJoined:
+		return c.joinNetwork()
+	case wire.NetworkLoopback:
+		return loopback()
 	}
+	return nil
+}
+
+func (c *child) joinNetwork() error {
+	fd, err := sys.Open(c.spec.NetworkPath, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	return os.NewSyscallError("setns", unix.Setns(int(fd), unix.CLONE_NEWNET))
+}
+
+func loopback() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)

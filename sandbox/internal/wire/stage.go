@@ -12,7 +12,7 @@ const (
 	StageSpec      = "check the step"
 	StageClone     = "create namespaces"
 	StageRead      = "read the step"
-	StageLoopback  = "bring up loopback"
+	StageNetwork   = "enter the network"
 	StageRoot      = "mount the root file system"
 	StageOverlay   = "mount overlay"
 	StageSources   = "open mounts"

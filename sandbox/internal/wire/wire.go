@@ -70,10 +70,12 @@ type Spec struct {
 	Mounts  []mount.Mount `json:"mounts,omitempty"`
 	Process Process       `json:"process"`
 
-	Hostname string   `json:"hostname,omitempty"`
-	Network  Network  `json:"network"`
-	ShmSize  int64    `json:"shmSize"`
-	Rlimits  []Rlimit `json:"rlimits,omitempty"`
+	Hostname string  `json:"hostname,omitempty"`
+	Network  Network `json:"network"`
+	// NetworkPath is a network namespace's file, outside.
+	NetworkPath string   `json:"networkPath,omitempty"`
+	ShmSize     int64    `json:"shmSize"`
+	Rlimits     []Rlimit `json:"rlimits,omitempty"`
 	// Confine hides and write-protects Docker's list of paths and keeps /sys read-only.
 	Confine      bool `json:"confine,omitempty"`
 	ReadonlyRoot bool `json:"readonlyRoot,omitempty"`
@@ -116,6 +118,7 @@ type Network string
 const (
 	NetworkHost     Network = "host"     // the outer one: close its abstract sockets off
 	NetworkLoopback Network = "loopback" // a new one: bring lo up
+	NetworkJoined   Network = "joined"   // that of Spec.NetworkPath: enter it
 )
 
 // Rlimit is one resource limit.
