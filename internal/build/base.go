@@ -56,10 +56,14 @@ func (b *bases) resolveBase(ctx context.Context, name string, p oci.Platform) (*
 }
 
 func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (meta *imageMeta, err error) {
+	var other *imageMeta // what the store has under this name for another platform
 	if !b.pull {
 		if desc, _, err := b.store.Resolve(ctx, ref.String()); err == nil {
 			meta, err := b.read(ctx, ref, desc, b.store, p)
-			if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			switch {
+			case err == nil && !oci.MatchPlatform(p, meta.config.Platform):
+				other = meta
+			case err == nil || !errors.Is(err, fs.ErrNotExist):
 				return meta, err
 			}
 		}
@@ -72,6 +76,9 @@ func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (me
 		meta, err = b.read(ctx, ref, desc, b.registry.Source(ref), p)
 		return err
 	})
+	if err != nil && other != nil && ctx.Err() == nil {
+		return other, nil // an image for one platform alone is taken as it is, and the linter remarks on it
+	}
 	return meta, err
 }
 
@@ -122,7 +129,17 @@ func (v *vertex) reads() func(l oci.Layer, n int64, done bool) {
 	}
 }
 
-// keep stores manifest and config of a pulled image and tags it, so that the next build finds it without the network.
+// keepPresent is keep for an image whose layers are here already.
+func (b *bases) keepPresent(ctx context.Context, m *imageMeta) error {
+	m.brought.keep.Do(func() {
+		if m.remote {
+			m.brought.kept = b.keep(ctx, m)
+		}
+	})
+	return m.brought.kept
+}
+
+// keep stores manifest and config of a pulled image and tags it, unless that would take the name from this machine's own, so that the next build finds it without the network.
 func (b *bases) keep(ctx context.Context, m *imageMeta) error {
 	for _, d := range []ispec.Descriptor{m.image.ConfigDescriptor, m.image.Manifest} {
 		r, err := m.source.OpenBlob(ctx, d)
@@ -137,6 +154,9 @@ func (b *bases) keep(ctx context.Context, m *imageMeta) error {
 	if m.reference.Digest() != "" {
 		return nil
 	}
+	if _, _, err := b.store.Resolve(ctx, m.reference.String()); err == nil && !oci.MatchPlatform(oci.HostPlatform(), m.config.Platform) {
+		return b.store.AddImage(ctx, m.image.Manifest) // the name stays with the image for this machine
+	}
 	return b.store.Tag(ctx, m.reference, m.image.Manifest)
 }
 
@@ -150,10 +170,13 @@ func (op *imageOp) execute(context.Context, *workspace) (*layerRef, error)    { 
 func (op *imageOp) describe(h *hasher)                                        { h.field("image", op.meta.reference.String()) }
 
 // state is the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
-func (op *imageOp) state(_ context.Context, w *workspace) (*state, error) {
+func (op *imageOp) state(ctx context.Context, w *workspace) (*state, error) {
 	m, s := op.meta, &state{}
 	if present := m.present(w); present != nil {
 		if !w.dry {
+			if err := w.bases.keepPresent(ctx, m); err != nil {
+				return nil, err
+			}
 			w.events.start(w.step.Name).finish(true, nil)
 		}
 		for i, l := range present {

@@ -77,6 +77,9 @@ type bringing struct {
 	once   sync.Once
 	layers []*store.Layer
 	err    error
+
+	keep sync.Once // for one whose layers are here already
+	kept error
 }
 
 // baseResolver finds the config of base images; the engine implements it, tests fake it.
