@@ -57,13 +57,14 @@ func semanticsRows() []string {
 	return rows
 }
 
+// findTest finds a script, which has to name the row unless that is empty, or a Go test.
 func findTest(row, where, name string) error {
 	if where == "script" {
 		text, err := os.ReadFile(filepath.Join("tests", "scripts", name+".txtar"))
 		if err != nil {
 			return err
 		}
-		if !regexp.MustCompile(`(?m)^#.*\brows?\b[^\n]*\b` + row + `\b`).Match(text) {
+		if row != "" && !regexp.MustCompile(`(?m)^#.*\brows?\b[^\n]*\b`+row+`\b`).Match(text) {
 			return fmt.Errorf("script %s has no comment that names the row", name)
 		}
 		return nil
@@ -83,4 +84,26 @@ func findTest(row, where, name string) error {
 		}
 	}
 	return fmt.Errorf("%s has no %s", where, name)
+}
+
+// TestDockerfilePage holds docs/dockerfile.md to the tests that it names.
+func TestDockerfilePage(t *testing.T) {
+	text, err := os.ReadFile("docs/dockerfile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, m := range regexp.MustCompile("`((?:script|[a-z/]+) [A-Za-z_0-9]+)`").FindAllStringSubmatch(string(text), -1) {
+		where, name, _ := strings.Cut(m[1], " ")
+		if where == "script" && name == "NAME" || where != "script" && !strings.HasPrefix(name, "Test") {
+			continue
+		}
+		found++
+		if err := findTest("", where, name); err != nil {
+			t.Error(err)
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d tests are named", found)
+	}
 }
