@@ -37,7 +37,7 @@ func newDisk(o ReadOptions) (*disk, error) {
 	if table == nil {
 		table = owners.NewTable()
 	}
-	return &disk{root: root, owners: o.Owners, table: table, uid: os.Geteuid(), gid: os.Getegid(), buf: make([]byte, bufferSize)}, nil
+	return &disk{root: root, owners: o.Owners, table: table, uid: os.Geteuid(), gid: os.Getegid()}, nil
 }
 
 func (d *disk) close() {

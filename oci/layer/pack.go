@@ -102,7 +102,7 @@ const stageDepth = 4
 func newStage(w io.Writer) *stage {
 	s := &stage{full: make(chan []byte, stageDepth), empty: make(chan []byte, stageDepth), done: make(chan struct{}), broken: make(chan struct{})}
 	for range stageDepth {
-		s.empty <- make([]byte, 0, bufferSize)
+		s.empty <- nil // they grow as they are written to: most layers are a few headers
 	}
 	s.chunk = <-s.empty
 	go s.run(w)
@@ -126,10 +126,10 @@ func (s *stage) run(w io.Writer) {
 func (s *stage) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
-		room := min(cap(s.chunk)-len(s.chunk), len(p))
+		room := min(bufferSize-len(s.chunk), len(p))
 		s.chunk = append(s.chunk, p[:room]...)
 		p = p[room:]
-		if len(s.chunk) == cap(s.chunk) {
+		if len(s.chunk) == bufferSize {
 			s.full <- s.chunk
 			s.chunk = <-s.empty
 		}

@@ -13,6 +13,9 @@ import (
 func (d *disk) fill(f sys.FD, size int64, r io.Reader) error {
 	var at int64
 	for at < size {
+		if d.buf == nil {
+			d.buf = make([]byte, bufferSize)
+		}
 		buf := d.buf[:min(int64(len(d.buf)), size-at)]
 		if _, err := io.ReadFull(r, buf); err != nil {
 			if err == io.EOF {

@@ -26,7 +26,7 @@ func WriteTar(ctx context.Context, w io.Writer, ix *index.Index, src Source) (*i
 	}
 	buffered := bufio.NewWriterSize(w, 64<<10)
 	out := &countingWriter{w: buffered}
-	tw := &tarWriter{ix: ix, src: src, out: out, tar: tar.NewWriter(out), buf: make([]byte, bufferSize)}
+	tw := &tarWriter{ix: ix, src: src, out: out, tar: tar.NewWriter(out)}
 	b := index.NewBuilder()
 	for e := range ix.Entries() {
 		if err := ctx.Err(); err != nil {
@@ -53,7 +53,7 @@ type tarWriter struct {
 	src Source
 	out *countingWriter
 	tar *tar.Writer
-	buf []byte
+	buf []byte // made for the first content
 }
 
 // entry writes e, and fills in what becomes known.
@@ -72,6 +72,9 @@ func (t *tarWriter) entry(ctx context.Context, e *index.Entry) error {
 		return nil
 	}
 	e.Offset = t.out.n
+	if t.buf == nil {
+		t.buf = make([]byte, bufferSize)
+	}
 	return readContent(ctx, e, t.src, t.tar, t.buf)
 }
 
