@@ -43,7 +43,7 @@ const (
 	MapOne  MapMode = "one"  // a single id
 )
 
-// CurrentIDs reads the id map that this process lives in. Without a readable /proc it is the lesser one, with an empty Map.
+// CurrentIDs reads the id map that this process lives in. One id counts as many where a sandbox around emulates the others. Without a readable /proc it is the lesser one, with an empty Map.
 func CurrentIDs() IDs {
 	ranges, err := readMap("/proc/self/uid_map")
 	if err != nil {
@@ -54,7 +54,7 @@ func CurrentIDs() IDs {
 		lines[i] = r.String()
 	}
 	ids := IDs{Mode: MapFull, Map: strings.Join(lines, ";")}
-	if single(ranges) {
+	if single(ranges) && !emulatedAround() {
 		ids.Mode = MapOne
 	}
 	return ids

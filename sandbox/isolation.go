@@ -40,6 +40,10 @@ func CurrentIsolation() Isolation {
 // be changed, and there is a wall around. Root of a machine, which CAP_SYS_ADMIN tells, has to ask.
 func (o *EnterOptions) entries() ([]*entry, error) {
 	var list []*entry
+	if o.Isolation == IsolationAuto && emulatedAround() {
+		why := &SetupError{Stage: wire.StageSupervise, Text: "a sandbox around emulates owners, and there can be only one that does"}
+		return append(list, &entry{EnterOptions: o, chroot: true, why: why}), nil
+	}
 	if o.Isolation != IsolationChroot {
 		maps, why, err := candidates(o.IDs)
 		if err != nil {
@@ -55,6 +59,12 @@ func (o *EnterOptions) entries() ([]*entry, error) {
 		list = append(list, &entry{EnterOptions: o, chroot: true})
 	}
 	return list, nil
+}
+
+// emulatedAround reports whether this is root in a sandbox that emulates ids: the kernel lets no second one do so inside.
+func emulatedAround() bool {
+	ranges, err := readMap("/proc/self/uid_map")
+	return err == nil && single(ranges) && os.Geteuid() == 0 && sys.ChownWorks()
 }
 
 // announce tells Notice which rungs were taken.
