@@ -30,6 +30,9 @@ type EnterOptions struct {
 	ExtraFiles []*os.File
 	IDs        IDMode
 	Isolation  Isolation
+	// Cgroup lets the program inside bound Resources: it, and this process, go into a cgroup of their own. The error may be a
+	// *LimitsError.
+	Cgroup bool
 	// Notice, when not nil, is told in one line each which lesser rung than the best was taken, why, and what it costs.
 	Notice func(string)
 }
@@ -49,6 +52,13 @@ const killAfter = 10 * time.Second
 //
 // err is a *SetupError when the namespace can't be made, and then nothing of the program has run.
 func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
+	if o.Cgroup {
+		undo, err := leaveCgroup()
+		if err != nil {
+			return 0, err
+		}
+		defer undo()
+	}
 	entries, err := o.entries()
 	if err != nil {
 		return 0, err

@@ -16,9 +16,14 @@ type ExitError struct {
 	Code int
 	// Signal is what killed the command, 0 when it exited.
 	Signal syscall.Signal
+	// OutOfMemory says that the kernel killed it because of Resources.Memory.
+	OutOfMemory bool
 }
 
 func (e *ExitError) Error() string {
+	if e.OutOfMemory {
+		return fmt.Sprintf("out of memory: more than the limit was needed (exit code: %d)", e.Code)
+	}
 	if e.Signal != 0 {
 		return fmt.Sprintf("killed by signal %s (exit code: %d)", unix.SignalName(e.Signal), e.Code)
 	}

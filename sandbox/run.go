@@ -34,10 +34,17 @@ func Run(ctx context.Context, spec Spec) error {
 
 	s := step{spec: &spec, super: newSupervision(&spec)}
 	defer s.close()
+	if s.cgroup, err = newCgroup(spec.Limits.Resources); err != nil {
+		return err
+	}
 	if err := s.start(w); err != nil {
 		return err
 	}
-	return s.wait(ctx)
+	err = s.wait(ctx)
+	if exit, ok := err.(*ExitError); ok && exit.Signal == unix.SIGKILL {
+		exit.OutOfMemory = s.cgroup.outOfMemory()
+	}
+	return err
 }
 
 // step is one running command.
@@ -47,12 +54,14 @@ type step struct {
 	report *os.File // what the child says
 	stdio  stdio
 	super  *supervision
+	cgroup *cgroup
 }
 
 func (s *step) close() {
 	if s.report != nil {
 		s.report.Close()
 	}
+	_ = s.cgroup.remove() // an empty directory, which goes with the one above it
 }
 
 // start starts cairn-step and hands it its Spec.
@@ -82,6 +91,14 @@ func (s *step) start(w *wire.Spec) error {
 			return setupError(wire.StageSupervise, err)
 		}
 	}
+	attr := &syscall.SysProcAttr{
+		Cloneflags: s.spec.cloneflags(),
+		Pdeathsig:  syscall.SIGKILL,
+		Setsid:     true, // away from the user's terminal, into which TIOCSTI could type
+	}
+	if s.cgroup != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(s.cgroup.fd.Fd())
+	}
 	s.cmd = &exec.Cmd{
 		Path:       fmt.Sprintf("/proc/self/fd/%d", wire.FDProgram),
 		Args:       []string{wire.ArgStep},
@@ -89,12 +106,7 @@ func (s *step) start(w *wire.Spec) error {
 		Stdin:      s.stdio.child[0],
 		Stdout:     s.stdio.child[1],
 		Stderr:     s.stdio.child[2],
-		ExtraFiles: append(files, s.super.files()...),
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: s.spec.cloneflags(),
-			Pdeathsig:  syscall.SIGKILL,
-			Setsid:     true, // away from the user's terminal, into which TIOCSTI could type
-		},
+		ExtraFiles: append(files, s.super.files()...), SysProcAttr: attr,
 	}
 	if err := s.cmd.Start(); err != nil {
 		s.abandon()

@@ -78,6 +78,8 @@ type Limits struct {
 	// ShmSize is the size of /dev/shm in bytes, 64 MiB when 0.
 	ShmSize int64
 	Rlimits []Rlimit
+	// Resources need EnterOptions.Cgroup.
+	Resources Resources
 }
 
 // Rlimit is one resource limit, see setrlimit(2).

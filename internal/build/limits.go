@@ -9,7 +9,7 @@ import (
 
 // limits puts --shm-size and --ulimit into a step's spec.
 func (e *engine) limits(spec *sandbox.Spec) error {
-	spec.Limits.ShmSize = e.opts.Run.ShmSize
+	spec.Limits.ShmSize, spec.Limits.Resources = e.opts.Run.ShmSize, e.opts.Run.Resources
 	for _, s := range e.opts.Run.Ulimits {
 		u, err := units.ParseUlimit(s)
 		if err != nil {

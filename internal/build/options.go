@@ -8,6 +8,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // Options say what to build. The zero value builds the Dockerfile in the current directory and stores an untagged image.
@@ -100,9 +101,11 @@ type RunOptions struct {
 	AddHosts []string
 	ShmSize  int64
 	Ulimits  []string
-	Secrets  []Secret
-	SSH      []SSH
-	Allow    []string // entitlements: network.host, security.insecure
+	// Resources bound each RUN by itself.
+	Resources sandbox.Resources
+	Secrets   []Secret
+	SSH       []SSH
+	Allow     []string // entitlements: network.host, security.insecure
 	// Snapshots makes the root file systems; nil stacks overlays.
 	Snapshots *snapshot.Maker
 }

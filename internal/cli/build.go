@@ -87,6 +87,7 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		if err := st.Close(); err != nil {
 			return err
 		}
+		sh.cgroup = !o.Build.Run.Resources.IsZero()
 		return sh.enter(ctx, stdin)
 	}
 	if err == nil {

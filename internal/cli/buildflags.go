@@ -42,6 +42,9 @@ func buildFlags() []cli.Flag {
 		oneFlag("network", "MODE", "Network of RUN: default, host, private or none"),
 		manyFlag("ulimit", "NAME=SOFT[:HARD]", "Limit the resources of RUN"),
 		oneFlag("shm-size", "SIZE", "Size of /dev/shm of RUN"),
+		oneFlag("memory", "SIZE", "Limit the memory of each RUN; needs a delegated cgroup", "m"),
+		oneFlag("cpus", "NUMBER", "Limit the processors' time of each RUN; needs a delegated cgroup"),
+		oneFlag("pids-limit", "NUMBER", "Limit the processes of each RUN; needs a delegated cgroup"),
 		manyFlag("allow", "ENTITLEMENT", "Allow what is dangerous: network.host or security.insecure"),
 		boolFlag("check", "Check the Dockerfile and build nothing; short for --call=check"),
 		oneFlag("call", "METHOD", "Do something else than build: check, outline or targets, with ,format=json"),
@@ -92,7 +95,6 @@ func unsupportedBuildFlags() []unsupportedFlag {
 		{name: "provenance", takesValue: true, harmless: "false"},
 		{name: "sbom", takesValue: true, harmless: "false"},
 		{name: "attest", takesValue: true},
-		{name: "memory", takesValue: true, hint: scope("MemoryMax=SIZE")},
 	}
 }
 
@@ -315,6 +317,7 @@ func (r *buildFlagReader) runOptions() build.RunOptions {
 		}
 		o.Ulimits = append(o.Ulimits, s)
 	}
+	o.Resources = resources(r.Context, r.fail)
 	for _, s := range r.commaList("allow") {
 		if s != "network.host" && s != "security.insecure" {
 			r.fail("--allow knows network.host and security.insecure, not %q", s)

@@ -24,8 +24,8 @@ func (sh *shell) enter(ctx context.Context, stdin *os.File) error {
 	status, err := sandbox.Enter(context.WithoutCancel(ctx), sandbox.EnterOptions{
 		Args:  sh.args,
 		Stdin: stdin, Stdout: sh.stdout, Stderr: sh.stderr,
-		Notice: sh.notice,
-		IDs:    sh.rungs.ids, Isolation: sh.rungs.isolation,
+		Notice: sh.notice, Cgroup: sh.cgroup,
+		IDs: sh.rungs.ids, Isolation: sh.rungs.isolation,
 	})
 	if err != nil {
 		return err

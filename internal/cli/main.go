@@ -44,6 +44,8 @@ type shell struct {
 	rungs                 rungs
 	// quiet leaves out remarks that are neither result nor error.
 	quiet bool
+	// cgroup says that the command bounds memory, processors or processes.
+	cgroup bool
 	// machine says that the command's errors go to a program: an object per line, as its events do.
 	machine bool
 }

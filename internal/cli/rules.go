@@ -37,9 +37,19 @@ func errorRules() []func(error) (verdict, bool) {
 		containerRule,
 		networkRule,
 		privateNetworkRule,
+		limitsRule,
 		stepRule,
 		hintRule,
 	}
+}
+
+// limitsRule knows what --memory, --cpus and --pids-limit lack.
+func limitsRule(err error) (verdict, bool) {
+	var e *sandbox.LimitsError
+	if !errors.As(err, &e) {
+		return verdict{}, false
+	}
+	return verdict{exitMachine, "start it in a cgroup of its own: systemd-run --user --scope --property=Delegate=yes cairn ..."}, true
 }
 
 // privateNetworkRule knows what --network private lacks.

@@ -47,6 +47,7 @@ func newRunCommand(sh *shell) *cli.Command {
 			return err
 		}
 		if !sandbox.InNamespace() {
+			sh.cgroup = !o.Container.Process.Resources.IsZero()
 			return sh.enter(cc.Context, nil)
 		}
 		return sh.withStore(cc.Context, func(st *store.Store) error { return runRun(cc.Context, sh, st, o) })
@@ -74,6 +75,9 @@ func runFlags() []cli.Flag {
 		boolFlag("privileged", "Leave the command all that root of the user namespace may do"),
 		oneFlag("shm-size", "SIZE", "Size of /dev/shm"),
 		manyFlag("ulimit", "NAME=SOFT[:HARD]", "Limit resources"),
+		oneFlag("memory", "SIZE", "Limit the memory; needs a delegated cgroup", "m"),
+		oneFlag("cpus", "NUMBER", "Limit the processors' time, such as 1.5; needs a delegated cgroup"),
+		oneFlag("pids-limit", "NUMBER", "Limit the processes; needs a delegated cgroup"),
 		oneFlag("platform", "OS/ARCH", "Pull the image for this platform"),
 		pullFlag,
 		boolFlag("quiet", "Show no progress of the pull", "q"),
@@ -93,6 +97,7 @@ func parseRun(cc *cli.Context) (RunOptions, error) {
 		Process: container.ProcessOptions{
 			Env: r.environment(), Dir: r.String("workdir"), User: r.String("user"), Privileged: r.Bool("privileged"),
 			ShmSize: r.shmSize(), Rlimits: r.rlimits(),
+			Resources: resources(r.Context, r.fail),
 		},
 		Volumes: r.volumes(),
 		Network: container.NetworkOptions{Mode: r.network(), Hostname: r.String("hostname"), Hosts: r.hosts()},
@@ -158,6 +163,8 @@ func runStatus(err error) error {
 	var ended *sandbox.ExitError
 	var setup *sandbox.SetupError
 	switch {
+	case errors.As(err, &ended) && ended.OutOfMemory:
+		return &statusError{Status: ended.Code, Err: err}
 	case errors.As(err, &ended):
 		return exit(ended.Code)
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(err, fs.ErrNotExist):

@@ -53,6 +53,8 @@ type ProcessOptions struct {
 	// ShmSize is the size of /dev/shm in bytes; 0 is 64 MiB.
 	ShmSize int64
 	Rlimits []sandbox.Rlimit
+	// Resources need sandbox.EnterOptions.Cgroup.
+	Resources sandbox.Resources
 	// Privileged leaves the command every capability, system call and path that root of the user namespace has.
 	Privileged bool
 }

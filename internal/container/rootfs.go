@@ -64,7 +64,7 @@ func (l *imageLayers) release() {
 func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Process, o Options) (sandbox.Spec, error) {
 	spec := sandbox.Spec{
 		Process: process, Network: o.Network.Mode, Hostname: o.Network.Hostname,
-		Limits:   sandbox.Limits{ShmSize: o.Process.ShmSize, Rlimits: o.Process.Rlimits},
+		Limits:   sandbox.Limits{ShmSize: o.Process.ShmSize, Rlimits: o.Process.Rlimits, Resources: o.Process.Resources},
 		Insecure: o.Process.Privileged, ReadonlyRoot: o.ReadOnly,
 		Stdin: o.Streams.Stdin, Stdout: o.Streams.Stdout, Stderr: o.Streams.Stderr, Signals: o.Streams.Signals,
 	}

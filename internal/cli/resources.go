@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"strconv"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"github.com/cairnbuild/cairn/sandbox"
+)
+
+// resources reads --memory, --cpus and --pids-limit, as docker run has them.
+func resources(cc *cli.Context, fail func(format string, args ...any)) sandbox.Resources {
+	var r sandbox.Resources
+	if s := cc.String("memory"); s != "" {
+		n, err := units.RAMInBytes(s)
+		if err != nil || n < 6<<20 { // docker's least
+			fail("--memory is a size such as 512m, 6m at least, not %q", s)
+		}
+		r.Memory = n
+	}
+	if s := cc.String("cpus"); s != "" {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(n >= 0.01 && n < 1e6) {
+			fail("--cpus is a number such as 1.5, not %q", s)
+		}
+		r.CPUs = n
+	}
+	if s := cc.String("pids-limit"); s != "" && s != "-1" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 0 {
+			fail("--pids-limit is a number, or -1 for none, not %q", s)
+		}
+		r.PIDs = n
+	}
+	return r
+}
