@@ -249,7 +249,7 @@ func (pl *planner) checkRun(in *dockerfile.Run) error {
 	switch {
 	case len(in.Devices) > 0:
 		return errors.New("RUN --device is not supported: there is no daemon that could hand out devices")
-	case in.Network == "host" && !slices.Contains(allowed, "network.host"):
+	case in.Network == "host" && pl.opts.Run.Network != "host" && !slices.Contains(allowed, "network.host"):
 		return &EntitlementError{"network.host"}
 	case in.Security == "insecure" && !slices.Contains(allowed, "security.insecure"):
 		return &EntitlementError{"security.insecure"}

@@ -77,9 +77,9 @@ func unsupportedBuildFlags() []unsupportedFlag {
 		return "start cairn itself with the limit: systemd-run --user --scope -p " + property + " cairn build ..."
 	}
 	return []unsupportedFlag{
-		{name: "resource", takesValue: true, hint: scope("MemoryMax=SIZE -p CPUQuota=PERCENT")},
-		{name: "cpu-quota", takesValue: true, hint: scope("CPUQuota=PERCENT")},
-		{name: "cpu-period", takesValue: true, hint: scope("CPUQuota=PERCENT")},
+		{name: "resource", takesValue: true, hint: "use --memory and --cpus"},
+		{name: "cpu-quota", takesValue: true, hint: "use --cpus"},
+		{name: "cpu-period", takesValue: true, hint: "use --cpus"},
 		{name: "cpu-shares", takesValue: true, hint: scope("CPUWeight=WEIGHT")},
 		{name: "cpuset-cpus", takesValue: true, hint: scope("AllowedCPUs=CPUS")},
 		{name: "cpuset-mems", takesValue: true, hint: scope("AllowedMemoryNodes=NODES")},
