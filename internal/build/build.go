@@ -167,9 +167,10 @@ func needsNamespace(op operation) bool {
 // build runs every step that the target needs and makes its image. A layer that can't be stored ends the steps, too: nothing that comes
 // after it could be kept.
 func (e *engine) build(ctx context.Context) (*builtImage, error) {
-	stepCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.packCtx, cancel)()
+	stepCtx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	e.fail = fail
+	defer context.AfterFunc(e.packCtx, func() { fail(nil) })()
 	g, gctx := errgroup.WithContext(stepCtx)
 	for _, st := range e.plan.Stages {
 		if st.Final != nil {
@@ -180,6 +181,9 @@ func (e *engine) build(ctx context.Context) (*builtImage, error) {
 		}
 	}
 	if err := g.Wait(); err != nil {
+		if first := context.Cause(stepCtx); ctx.Err() == nil && first != nil {
+			err = first // not that of a step that was stopped because of it
+		}
 		// What finished is worth keeping even though the build did not.
 		if failed := e.packing.Wait(); failed != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 			err = failed

@@ -27,6 +27,8 @@ type engine struct {
 	want   wants
 	// dry makes it look results up and run nothing: a miss is errMiss, or ErrNeedsNamespace when a namespace would be needed.
 	dry bool
+	// fail ends all steps because of the first error; nil in a rehearsal.
+	fail context.CancelCauseFunc
 
 	mu      sync.Mutex
 	futures map[*Step]*future
@@ -75,6 +77,9 @@ func (e *engine) result(ctx context.Context, s *Step) (*state, error) {
 	if !ok {
 		f.state, f.err = e.run(ctx, s)
 		close(f.done)
+		if f.err != nil && e.fail != nil {
+			e.fail(f.err) // at once: what this step is waited for with may take long
+		}
 		return f.state, f.err
 	}
 	select {
@@ -92,7 +97,7 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 		return op.state(ctx, w)
 	}
 	// No context of this group's own: a step that others wait for, too, must not be cancelled because one that needs it failed.
-	// The failure of any step ends the whole build through the context of build.
+	// The failure of any step ends the whole build through fail.
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		w.below, err = e.result(ctx, s.Parent)
