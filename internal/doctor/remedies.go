@@ -162,8 +162,11 @@ func (m *Machine) toolFixes(e *sandbox.SetupError) []Fix {
 		return []Fix{{Root, m.install("uidmap")}}
 	}
 	// With the setuid bit the tool needs CAP_SYS_ADMIN in the container's bounding set; with a file capability it does not.
-	return append([]Fix{{Root, "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && setcap cap_setuid=ep /usr/bin/newuidmap && setcap cap_setgid=ep /usr/bin/newgidmap"}},
-		m.rangeFixes()...)
+	fixes := []Fix{{Root, "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && setcap cap_setuid=ep /usr/bin/newuidmap && setcap cap_setgid=ep /usr/bin/newgidmap"}}
+	if m.ranges("/etc/subuid") == "" || m.ranges("/etc/subgid") == "" {
+		fixes = append(fixes, m.rangeFixes()...)
+	}
+	return fixes
 }
 
 // rangeFixes give the user subordinate ids.
