@@ -98,7 +98,8 @@ func TestPaths(t *testing.T) {
 		{"terminals are its own", "ls /dev/pts", "ptmx"},
 		{"shared memory", "touch /dev/shm/x && stat -c %a /dev/shm && ls /dev/shm", "1777\nx"},
 		{"writing to the standard files by name", "echo a > /dev/stdout; echo b > /dev/stderr; echo c > /dev/fd/1", "a\nb\nc"},
-		{"device nodes", "mknod /tmp/null c 1 3 2>/dev/null && cat /tmp/null || echo no", "no"},
+		// With one id there are nodes that no device is behind.
+		{"device nodes", "{ mknod /tmp/null b 7 0 && cat /tmp/null | grep -c . || echo no; } 2>/dev/null | tail -n 1", "no"},
 		{"mounts", "mount -t tmpfs x /tmp 2>/dev/null || echo no", "no"},
 		{"unmounts", "umount /proc 2>/dev/null || umount /proc/keys 2>/dev/null || echo no", "no"},
 		{"user namespaces", "unshare -r true 2>/dev/null || echo no", "no"},
@@ -122,7 +123,11 @@ func TestInsecure(t *testing.T) {
 	spec := sh(newRoot(t), "mount -t tmpfs x /tmp && unshare -m true && grep -c tmpfs /proc/keys; grep -E '^Seccomp:' /proc/self/status")
 	spec.Insecure = true
 	out := mustOutput(t, spec)
-	assert.Assert(t, strings.HasSuffix(out, "Seccomp:\t0"), out)
+	filter := "0"
+	if !full() {
+		filter = "2" // of the emulation
+	}
+	assert.Assert(t, strings.HasSuffix(out, "Seccomp:\t"+filter), out)
 }
 
 func TestSystemCallFilter(t *testing.T) {
