@@ -132,4 +132,15 @@ func (f *File) Target(name string) (*Stage, error) {
 	return nil, e
 }
 
+// SimilarStage returns the name of a stage that is spelled almost like name, or "".
+func (f *File) SimilarStage(name string) string {
+	var names []string
+	for _, s := range f.Stages {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return nearest(name, names, true)
+}
+
 func (f *File) origin() *origin { return &origin{name: f.Name, source: f.Source} }

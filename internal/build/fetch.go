@@ -24,6 +24,9 @@ func (in *input) fetcher() (*fetch.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if sock == "" {
+		sock = os.Getenv("SSH_AUTH_SOCK") // git runs here, as the user: no step sees this agent
+	}
 	return fetch.New(fetch.Options{
 		CacheDir:    filepath.Join(in.store.Root(), "fetch"),
 		SSHAuthSock: sock,

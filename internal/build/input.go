@@ -34,6 +34,8 @@ type input struct {
 	mu      sync.Mutex
 	context *contextdir.Context
 	named   map[string]*contextdir.Context
+	// closing guards closers, which steps add to at the same time.
+	closing sync.Mutex
 	closers []func() error
 	// made is when a context that came from somewhere else was made, as far as that is known: SOURCE_DATE_EPOCH=context.
 	made *time.Time
@@ -251,7 +253,11 @@ func (in *input) open(_ context.Context) (*contextdir.Context, error) {
 	return in.context, err
 }
 
-func (in *input) onClose(f func() error) { in.closers = append(in.closers, f) }
+func (in *input) onClose(f func() error) {
+	in.closing.Lock()
+	defer in.closing.Unlock()
+	in.closers = append(in.closers, f)
+}
 
 func (in *input) statCache() string { return filepath.Join(in.store.Root(), "statcache") }
 

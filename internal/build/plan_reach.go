@@ -145,7 +145,7 @@ func (pl *planner) resolveImages(ctx context.Context, reachable map[*Stage]bool)
 		g.Go(func() error {
 			m, err := pl.resolveOne(ctx, s)
 			if err != nil {
-				return &StepError{Name: "FROM " + s.image + s.named, File: pl.file.Name, Range: s.rng, Excerpt: excerpt(pl.file, s.rng), Err: err}
+				return pl.imageError(s, err)
 			}
 			results <- found{s, m}
 			return nil
@@ -157,6 +157,15 @@ func (pl *planner) resolveImages(ctx context.Context, reachable map[*Stage]bool)
 		pl.metas[r.s] = r.m
 	}
 	return err
+}
+
+// imageError places what went wrong with an image. A name that is almost a stage's is likely a slip.
+func (pl *planner) imageError(s *Stage, err error) error {
+	e := &StepError{Name: "FROM " + s.image + s.named, File: pl.file.Name, Range: s.rng, Excerpt: excerpt(pl.file, s.rng), Err: err}
+	if similar := pl.file.SimilarStage(s.image); s.image != "" && similar != "" {
+		e.Hint = fmt.Sprintf("%q is no stage, so it is taken for an image: did you mean the stage %s?", s.image, similar)
+	}
+	return e
 }
 
 func (pl *planner) resolveOne(ctx context.Context, s *Stage) (*imageMeta, error) {

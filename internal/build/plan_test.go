@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -206,4 +207,12 @@ func TestProxiesAreInNoHistoryAndNoKey(t *testing.T) { // FEATURES 69
 	assert.Equal(t, definitionKey(with.Target.Final), definitionKey(without.Target.Final))
 	op := with.Target.Final.op.(*runOp)
 	assert.Assert(t, strings.Contains(strings.Join(op.environment(), " "), "http_proxy=http://p"))
+}
+
+func TestNameThatIsAlmostAStage(t *testing.T) {
+	_, err := planOf(t, "FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /x /\n", Options{}, nil)
+	var step *StepError
+	assert.Assert(t, errors.As(err, &step), "%v", err)
+	assert.Equal(t, step.Range.Start, 3)
+	assert.Assert(t, strings.Contains(step.Hint, "the stage build"), step.Hint)
 }

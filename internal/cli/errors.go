@@ -79,6 +79,10 @@ type verdict struct {
 func judge(err error) verdict {
 	for _, rule := range errorRules() {
 		if v, ok := rule(err); ok {
+			var step *build.StepError
+			if errors.As(err, &step) && step.Hint != "" {
+				v.Hint = step.Hint
+			}
 			return v
 		}
 	}

@@ -251,9 +251,6 @@ func stepRule(err error) (verdict, bool) {
 	}
 	v, _ := hintRule(err)
 	v.Status = exitDockerfile
-	if e.Hint != "" {
-		v.Hint = e.Hint
-	}
 	return v, true
 }
 
