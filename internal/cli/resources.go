@@ -35,3 +35,18 @@ func resources(cc *cli.Context, fail func(format string, args ...any)) sandbox.R
 	}
 	return r
 }
+
+// network reads --network.
+func (r *runFlagReader) network() sandbox.Network {
+	switch m := r.String("network"); m {
+	case "host", "default", "":
+		return sandbox.NetworkHost
+	case "none":
+		return sandbox.NetworkNone
+	case "private":
+		return sandbox.NetworkPrivate
+	default:
+		r.fail("--network is host, private or none, not %q", m)
+		return ""
+	}
+}

@@ -295,20 +295,6 @@ func parseVolume(s string) (container.Volume, error) {
 	return v, nil
 }
 
-func (r *runFlagReader) network() sandbox.Network {
-	switch m := r.String("network"); m {
-	case "host", "default", "":
-		return sandbox.NetworkHost
-	case "none":
-		return sandbox.NetworkNone
-	case "private":
-		return sandbox.NetworkPrivate
-	default:
-		r.fail("--network is host, private or none, not %q", m)
-		return ""
-	}
-}
-
 func (r *runFlagReader) hosts() []string {
 	var list []string
 	for _, s := range r.StringSlice("add-host") {
