@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
@@ -67,11 +66,5 @@ func copyBlobs(ctx context.Context, l *layout.Layout, s *store.Store, desc ispec
 	if _, ok := l.HasBlob(desc.Digest); ok {
 		return nil
 	}
-	r, err := s.OpenBlob(ctx, desc)
-	if err != nil {
-		return fmt.Errorf("open blob %s: %w", desc.Digest, err)
-	}
-	defer r.Close()
-	_, err = l.PutBlob(ctx, desc.Digest, r)
-	return err
+	return l.CopyBlob(ctx, s, desc)
 }

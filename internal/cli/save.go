@@ -144,22 +144,17 @@ func addToIndex(manifests []ispec.Descriptor, n oci.Named) []ispec.Descriptor {
 }
 
 // copyImage copies a manifest or index and all that it refers to, what it refers to first.
-func copyImage(ctx context.Context, src oci.BlobSource, sink oci.BlobSink, desc ispec.Descriptor) error {
+func copyImage(ctx context.Context, src oci.BlobSource, l *layout.Layout, desc ispec.Descriptor) error {
 	children, err := oci.Children(ctx, src, desc)
 	if err != nil {
 		return err
 	}
 	for _, c := range children {
-		if err := copyImage(ctx, src, sink, c); err != nil {
+		if err := copyImage(ctx, src, l, c); err != nil {
 			return err
 		}
 	}
-	r, err := src.OpenBlob(ctx, desc)
-	if err != nil {
-		return err
-	}
-	_, err = sink.PutBlob(ctx, desc.Digest, r)
-	return errors.Join(err, r.Close())
+	return l.CopyBlob(ctx, src, desc)
 }
 
 // writeFile makes a file whole or not at all. A path that is there already and is no regular file (a pipe, /dev/stdout) is

@@ -124,6 +124,24 @@ func (s *Store) OpenBlob(_ context.Context, desc Descriptor) (io.ReadCloser, err
 	return &blobReader{s: s, f: f, desc: desc, verified: oci.VerifyReader(f, desc)}, nil
 }
 
+// LinkBlob makes name another name of the blob's file, for a layout beside the store. It fails where there can be none, as on another
+// file system, and for a blob that is not durable yet or has another size than the descriptor's: then the blob is to be copied. Durable
+// blobs are read-only, and one that is changed all the same is found out by its digest.
+func (s *Store) LinkBlob(desc Descriptor, name string) error {
+	if err := oci.CheckDescriptor(desc); err != nil {
+		return err
+	}
+	path := s.blobPath(desc.Digest)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm() != durableMode || info.Size() != desc.Size {
+		return &os.LinkError{Op: "link", Old: path, New: name, Err: errors.ErrUnsupported}
+	}
+	return os.Link(path, name)
+}
+
 // wrongSize finds out whether the blob or the descriptor is wrong, and removes a wrong blob.
 func (s *Store) wrongSize(f *os.File, desc Descriptor, size int64) error {
 	got, err := desc.Digest.Algorithm().FromReader(f)
