@@ -2,7 +2,6 @@ package emulate
 
 import (
 	"encoding/binary"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +15,7 @@ func (r *request) capHeader() (sets int, ok bool) {
 	if !r.read(r.n.args[0], header[:]) || r.n.args[1] == 0 {
 		return 0, false
 	}
-	if pid := binary.NativeEndian.Uint32(header[4:]); pid != 0 && itoa(int(pid)) != r.innerPID() {
+	if pid := binary.NativeEndian.Uint32(header[4:]); pid != 0 && itoa(int(pid)) != innerPID(r.pid) {
 		return 0, false
 	}
 	switch binary.NativeEndian.Uint32(header[:]) {
@@ -26,12 +25,6 @@ func (r *request) capHeader() (sets int, ok bool) {
 		return 2, true
 	}
 	return 0, false
-}
-
-// innerPID is the thread's number in its own pid namespace.
-func (r *request) innerPID() string {
-	line, _ := statusLine(r.pid, "NSpid")
-	return line[strings.LastIndexByte(line, '\t')+1:]
 }
 
 // capSize is that of one half of the three sets: effective, permitted, inheritable.

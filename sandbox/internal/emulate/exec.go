@@ -38,10 +38,11 @@ func execve(r *request) answer {
 	return goOn()
 }
 
-// nosuid reports whether the bits count for nothing: in this process, for this script, or on this mount.
+// nosuid reports whether the bits count for nothing: in this process, for this script, or on this mount. What keeps every
+// process of this machine's user from gaining privileges is no reason: none are gained.
 func (r *request) nosuid(t target) bool {
 	var fs unix.Statfs_t
-	if r.status("NoNewPrivs", 10, 0) != 0 || unix.Statfs(t.name(), &fs) == nil && fs.Flags&unix.ST_NOSUID != 0 {
+	if !r.w.s.noNewPrivs && r.status("NoNewPrivs", 10, 0) != 0 || unix.Statfs(t.name(), &fs) == nil && fs.Flags&unix.ST_NOSUID != 0 {
 		return true
 	}
 	fd, err := unix.Open(t.name(), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

@@ -42,6 +42,12 @@ func (r *request) status(field string, base int, otherwise uint64) uint64 {
 	return n
 }
 
+// innerPID is a thread's number in its own pid namespace.
+func innerPID(pid int) string {
+	line, _ := statusLine(pid, "NSpid")
+	return line[strings.LastIndexByte(line, '\t')+1:]
+}
+
 // listxattr leaves the owner record out of a list, so that nobody copies it to another file.
 func listxattr(r *request) answer {
 	t, ok := r.target()
@@ -87,12 +93,12 @@ func peercred(r *request) answer {
 	if !ok || peer.Pid == 0 {
 		return goOn()
 	}
-	spaces, _ := statusLine(int(peer.Pid), "NSpid")
-	numbers := strings.Fields(spaces)
-	if len(numbers) < 2 {
+	ours, err := os.Readlink(itoa(r.pid) + "/ns/mnt")
+	theirs, _ := os.Readlink(itoa(int(peer.Pid)) + "/ns/mnt")
+	if err != nil || ours != theirs {
 		return goOn() // not of the sandbox
 	}
-	inner, err := strconv.Atoi(numbers[len(numbers)-1])
+	inner, err := strconv.Atoi(innerPID(int(peer.Pid)))
 	if err != nil {
 		return goOn()
 	}

@@ -64,6 +64,7 @@ type supervisor struct {
 	roots      atomic.Bool // some process may have another root
 	namespaces atomic.Bool // some process may be in another user namespace
 	ownUserNS  string
+	noNewPrivs bool // this process has it: it comes from outside
 
 	received, answered atomic.Int64
 }
@@ -86,6 +87,9 @@ func Main() {
 func turns() int { return max(1, min(4, runtime.NumCPU()/4)) }
 
 func supervise(result *Result) error {
+	if err := os.Chdir("/proc"); err != nil { // all paths to processes start here
+		return err
+	}
 	in := os.NewFile(FDConfig, "config")
 	stream := json.NewDecoder(in)
 	var config Config
@@ -130,6 +134,8 @@ func newSupervisor(c Config) (*supervisor, error) {
 		side: side{m: map[inode]owners.Owner{}, below: map[inode]bool{}, upper: -1}, root: make(chan int, 1), turns: make(chan struct{}, turns()), ownUserNS: own,
 	}
 	s.root <- -1
+	line, _ := statusLine(os.Getpid(), "NoNewPrivs")
+	s.noNewPrivs = line == "1"
 	for _, a := range abis() {
 		for i := range a.entries {
 			s.calls[uint64(a.audit)<<32|uint64(a.entries[i].number)] = &a.entries[i]
