@@ -84,6 +84,7 @@ func TestProbe(t *testing.T) {
 	got := overlay.Probe(t.Context(), dir)
 	assert.NilError(t, got.Why)
 	assert.Equal(t, got.Kind, overlay.Native)
+	assert.NilError(t, overlay.ProbeMount(t.Context(), dir))
 	left, err := os.ReadDir(dir)
 	assert.NilError(t, err)
 	assert.Equal(t, len(left), 0, "%v", left)
@@ -96,6 +97,7 @@ func TestProbe(t *testing.T) {
 		stack := overlay.Stack{Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 		assert.NilError(t, stack.Mount().Attach(at))
 		got := overlay.Probe(t.Context(), at)
+		assert.ErrorIs(t, overlay.ProbeMount(t.Context(), at), syscall.EINVAL)
 		assert.NilError(t, syscall.Unmount(at, 0))
 		assert.NilError(t, os.Chmod(filepath.Join(dir, "work/work"), 0o700))
 		assert.Equal(t, got.Kind, overlay.None)

@@ -55,6 +55,31 @@ func ProbeOn(ctx context.Context, lower, upper string) Support {
 	return Support{Kind: Native}
 }
 
+// ProbeMount is a Probe of the mount alone, for a directory of which Probe has said that it is Native: a tenth of the time. The
+// error is what the mount gave.
+func ProbeMount(ctx context.Context, dir string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("probe overlay: %w", context.Cause(ctx))
+	}
+	tmp, err := os.MkdirTemp(dir, ".probe-")
+	if err != nil {
+		return fmt.Errorf("probe overlay: %w", err)
+	}
+	defer removeProbe(tmp)
+	lower, upper, work := filepath.Join(tmp, "lower"), filepath.Join(tmp, "upper"), filepath.Join(tmp, "work")
+	for _, name := range []string{lower, upper, work} {
+		if err := os.Mkdir(name, 0o755); err != nil {
+			return fmt.Errorf("probe overlay: %w", err)
+		}
+	}
+	fd, err := Stack{Lower: []string{lower}, Upper: upper, Work: work}.Mount().Open()
+	if err != nil {
+		return fmt.Errorf("probe overlay in %s: %w", dir, err)
+	}
+	fd.Close()
+	return nil
+}
+
 func removeProbe(tmp string) {
 	_ = os.Chmod(filepath.Join(tmp, "work/work"), 0o700)
 	_ = os.RemoveAll(tmp) // what stays is in the caller's directory of temporary files

@@ -69,12 +69,17 @@ func (sh *shell) chooseSnapshots(ctx context.Context, st *store.Store) (m *snaps
 	if err != nil {
 		return nil, nil, err
 	}
+	known := st.Remembers("overlay")
 	m, err = snapshot.Choose(ctx, snapshot.Options{
 		Want: sh.rungs.snapshots, Dir: tmp.Path(), NoMounts: sandbox.CurrentIsolation() == sandbox.IsolationChroot,
+		Known: known,
 	})
 	if err != nil {
 		tmp.Close()
 		return nil, nil, err
+	}
+	if m.Kind == snapshot.Overlay && !known {
+		st.Remember("overlay")
 	}
 	if text := m.Notice(); text != "" {
 		sh.notice(text)

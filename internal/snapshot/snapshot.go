@@ -35,8 +35,9 @@ type Maker struct {
 	// Why says why it is not a better one; nil when it is the best, or was asked for.
 	Why error
 	// area is where upper directories lie, "" for the caller's own temporary directories.
-	area string
-	dir  string
+	area  string
+	dir   string
+	known bool
 }
 
 // Options say how to choose.
@@ -45,6 +46,8 @@ type Options struct {
 	Want Kind
 	// Dir is a directory in the store's file system, which is left as it was.
 	Dir string
+	// Known says that an overlay was tried here before, and worked (Maker.Kind was Overlay): then it is only mounted.
+	Known bool
 	// NoMounts says that nothing can be mounted.
 	NoMounts bool
 }
@@ -64,7 +67,7 @@ func (e *ImpossibleError) Unwrap() error { return e.Err }
 
 // Choose finds the best kind. The caller is root of a user namespace, and closes the Maker.
 func Choose(ctx context.Context, o Options) (*Maker, error) {
-	m := &Maker{Kind: o.Want, dir: o.Dir}
+	m := &Maker{Kind: o.Want, dir: o.Dir, known: o.Known}
 	var whys []error
 	for _, try := range []struct {
 		kind Kind
@@ -105,7 +108,12 @@ func cause(err error) error {
 	return err
 }
 
-func tryOverlay(ctx context.Context, m *Maker) error { return overlay.Probe(ctx, m.dir).Why }
+func tryOverlay(ctx context.Context, m *Maker) error {
+	if m.known {
+		return overlay.ProbeMount(ctx, m.dir)
+	}
+	return overlay.Probe(ctx, m.dir).Why
+}
 
 // tryTmpfs mounts a tmpfs and looks whether an overlay with its changes there can stand on directories of the store.
 func tryTmpfs(ctx context.Context, m *Maker) (err error) {
