@@ -77,6 +77,9 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		ev.release()
 	}
 	ev.warn(found)
+	if syntax := in.file.Syntax; syntax != "" && opts.OnDebug != nil {
+		opts.OnDebug("# syntax=" + syntax + ": the Dockerfile language that is built in is used")
+	}
 	return finish(ctx, engines, opts, ev, s)
 }
 

@@ -26,6 +26,8 @@ type Options struct {
 	Epoch *time.Time
 	// OnEvent receives what happens. It must return soon. nil drops everything.
 	OnEvent func(Event)
+	// OnDebug receives what only someone who looks for a reason wants to read, a line at a time. nil drops it.
+	OnDebug func(string)
 }
 
 // Input says where the Dockerfile and the context come from.

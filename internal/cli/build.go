@@ -78,6 +78,9 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		return &usageError{Command: "build", Msg: err.Error()}
 	}
 	o.Build.OnEvent = display.Event
+	if sh.debug {
+		o.Build.OnDebug = func(text string) { fmt.Fprintln(sh.stderr, "debug: "+text) }
+	}
 	result, err := build.Run(ctx, st, o.Build)
 	if cerr := display.Close(); err == nil {
 		err = cerr

@@ -42,6 +42,8 @@ type shell struct {
 	root                  string // --root, or ""
 	signals               *interrupts
 	rungs                 rungs
+	// debug asks for the reasons of what is done.
+	debug bool
 	// quiet leaves out remarks that are neither result nor error.
 	quiet bool
 	// cgroup says that the command bounds memory, processors or processes.
@@ -89,6 +91,7 @@ func newApp(sh *shell) *cli.App {
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{Msg: err.Error()} },
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "`DIR` Keep images and layers in DIR (default $CAIRN_ROOT, else $XDG_DATA_HOME/cairn)", Destination: &sh.root},
+			&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "Say more about what is done and why (or CAIRN_DEBUG=1)", EnvVars: []string{"CAIRN_DEBUG"}, Destination: &sh.debug},
 		},
 		Commands: []*cli.Command{
 			newBuildCommand(sh),
