@@ -47,7 +47,7 @@ func storeFinding(root string) Finding {
 // cgroupFinding makes a control group below this process's own.
 func cgroupFinding() Finding {
 	f := Finding{
-		Name: "delegated cgroup", Status: Lesser, Cost: "memory and processors of commands can't be limited from inside",
+		Name: "delegated cgroup", Status: Lesser, Cost: "--memory, --cpus and --pids-limit do not work",
 		Fixes: []Fix{{You, "start cairn with systemd-run --user --scope -p Delegate=yes cairn ..."}},
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")
@@ -78,18 +78,14 @@ func cgroupFinding() Finding {
 	return f
 }
 
-// networkFinding looks for the programs that give a network namespace a way out.
-func networkFinding(m *Machine) Finding {
-	f := Finding{Name: "private network", Status: Lesser, Detail: "neither pasta nor slirp4netns is installed",
-		Cost: "commands have the host's network, or none", Fixes: []Fix{{Root, m.install("passt")}}}
+// privateFixes are for the programs that give a network namespace a way out.
+func (m *Machine) privateFixes() []Fix {
 	for _, p := range []string{"pasta", "slirp4netns"} {
 		if path, err := exec.LookPath(p); err == nil {
-			f.Detail = path + " is there, but cairn does not use it yet"
-			f.Fixes = nil
-			break
+			return []Fix{{Root, path + " has to be able to open /dev/net/tun: chmod 666 /dev/net/tun"}}
 		}
 	}
-	return f
+	return []Fix{{Root, m.install("passt")}}
 }
 
 func gitFinding(m *Machine) Finding {

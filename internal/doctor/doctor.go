@@ -78,7 +78,7 @@ func Examine(ctx context.Context, o Options) (Report, error) {
 	r.Works = best.err == nil && best.answer.Ran == ""
 	r.add(usernsFinding(ctx, o, m), mapFinding(ctx, o, m), emulationFinding(ctx, o))
 	r.add(best.findings(m)...)
-	r.add(storeFinding(o.StoreRoot), cgroupFinding(), networkFinding(m), gitFinding(m))
+	r.add(storeFinding(o.StoreRoot), cgroupFinding(), gitFinding(m))
 	r.add(credentialFindings()...)
 	r.add(runFinding(m, best))
 	return r, ctx.Err()

@@ -22,13 +22,15 @@ type Answer struct {
 	IDs       string `json:"ids"`
 	Isolation string `json:"isolation"`
 	// The rest are errors, "" where something works: a new /proc, the kinds of snapshots, blocks that copies share, Landlock,
-	// a command without network, a command at all.
+	// a command without network, one
+	// with a network of its own, a command at all.
 	Proc     string `json:"proc"`
 	Overlay  string `json:"overlay"`
 	Tmpfs    string `json:"tmpfs"`
 	Reflink  string `json:"reflink"`
 	Landlock string `json:"landlock"`
 	Network  string `json:"network"`
+	Private  string `json:"privateNetwork"`
 	Ran      string `json:"ran"`
 }
 
@@ -55,6 +57,7 @@ func Inside(ctx context.Context, tmp string) Answer {
 	a.Landlock = text(tryLandlock())
 	a.Ran = text(tryRun(ctx, tmp, sandbox.NetworkHost))
 	a.Network = text(tryRun(ctx, tmp, sandbox.NetworkNone))
+	a.Private = text(tryPrivate(ctx, tmp))
 	return a
 }
 
@@ -95,6 +98,16 @@ func tryLandlock() error {
 		result <- sys.Landlock(sys.ScopeAbstractSockets)
 	}()
 	return <-result
+}
+
+// tryPrivate starts the program that carries a private network.
+func tryPrivate(ctx context.Context, tmp string) error {
+	n, err := sandbox.StartNetwork(ctx, tmp)
+	if err != nil {
+		return err
+	}
+	n.Close()
+	return nil
 }
 
 // tryRun runs this program in a root file system that has nothing else. That it can't be loaded there is no failure: then

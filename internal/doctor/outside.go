@@ -110,6 +110,7 @@ func (v visit) findings(m *Machine) []Finding {
 		finding("Landlock", a.Landlock, "commands in the host's network can reach abstract unix sockets", Fix{Root, "use Linux 6.12 or later with Landlock enabled (lsm=landlock,...)"}),
 		finding("network namespaces", a.Network, "RUN --network=none does not work",
 			Fix{Root, m.sysctlCommand("user.max_net_namespaces", "15000")}),
+		finding("private network", a.Private, "--network private does not work: commands have the host's network, or none", m.privateFixes()...),
 	}
 	out := all[:0]
 	for i, f := range all {
