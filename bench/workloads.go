@@ -59,12 +59,14 @@ func runRows(s *suite) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, row{
-			name:    fmt.Sprintf("RUN true, %d times, no cache", n),
-			measure: func(t tool) string { return t.build(build{ctx: ctx, fresh: true}) },
-			floor: fmt.Sprintf("cd %s && for i in $(seq %d); do rm -rf u w; mkdir u w; done; unshare -Urmpif --mount-proc sh -ec '%s'",
-				dir, n, strings.Repeat(overlayRun, n)),
-		})
+		for _, oci := range []bool{false, true} {
+			rows = append(rows, row{
+				name:    fmt.Sprintf("RUN true, %d times, no cache", n) + ociSuffix(oci),
+				measure: func(t tool) string { return t.build(build{ctx: ctx, fresh: true, oci: oci}) },
+				floor: fmt.Sprintf("cd %s && rm -rf u w; mkdir u w; unshare -Urmpif --mount-proc sh -ec '%s'",
+					dir, strings.Repeat(overlayRun, n)),
+			})
+		}
 	}
 	return rows, nil
 }
