@@ -116,3 +116,26 @@ func TestOneIDWithoutSupervisor(t *testing.T) {
 	assert.Equal(t, setup.Stage, sandbox.StageSupervise)
 	assert.Assert(t, time.Since(start) < 20*time.Second)
 }
+
+// The supervisor may look into processes that the command may not. It makes nothing there in its place.
+func TestOneIDStaysInside(t *testing.T) {
+	if !insideOne(t) {
+		return
+	}
+	root, outside := newRoot(t), t.TempDir()
+	assert.NilError(t, os.Mkdir(filepath.Join(root, "outer"), 0o755))
+	assert.NilError(t, os.WriteFile(filepath.Join(outside, "file"), nil, 0o644))
+	there := "/outer/" + strconv.Itoa(os.Getpid()) + "/root" + outside
+	spec := sh(root, "cd /tmp; ln -s "+there+" link; for d in "+there+" /tmp/link; do touch $d/a; mkdir $d/b; ln -s x $d/c; mkfifo $d/d; chown 5 $d/file; done; mknod $d/e c 1 3; true")
+	spec.Mounts = []mount.Mount{{Type: mount.Bind, Source: "/proc", Target: "/outer"}}
+	for _, uid := range []uint32{0, 1000} {
+		spec.Process.UID = uid
+		out, err := output(t, spec)
+		assert.NilError(t, err, out)
+		entries, err := os.ReadDir(outside)
+		assert.NilError(t, err)
+		assert.Equal(t, len(entries), 1, "%v %s", entries, out)
+		_, err = unix.Getxattr(filepath.Join(outside, "file"), owners.Xattr, nil)
+		assert.ErrorIs(t, err, unix.ENODATA)
+	}
+}

@@ -12,7 +12,7 @@ func chown(r *request) answer {
 	if !ok || !r.waiting() {
 		return goOn()
 	}
-	fd, err := t.open()
+	fd, err := t.open(0)
 	if err != nil {
 		return goOn()
 	}
@@ -70,15 +70,6 @@ func (c *creds) mayChown(o owners.Owner, uid, gid uint32) bool {
 	return (uid == unchanged || uid == c.uid.fs) && (gid == unchanged || gid == uint32(o.GID) || c.inGroup(gid))
 }
 
-// open opens the file itself for nothing but naming it.
-func (t target) open() (int, error) {
-	flags := unix.O_PATH | unix.O_CLOEXEC
-	if !t.follow {
-		flags |= unix.O_NOFOLLOW
-	}
-	return unix.Open(t.name(), flags, 0)
-}
-
 // keep comes before a call that may copy up a symbolic link, FIFO or socket whose owner is in a lower layer's table: it is
 // copied up now, while it is known which it is.
 func keep(r *request) answer {
@@ -91,7 +82,7 @@ func keep(r *request) answer {
 	if unix.Statx(unix.AT_FDCWD, t.name(), t.statFlags(), inodeMask, &st) != nil || !r.w.s.side.isBelow(inodeOf(&st)) {
 		return goOn()
 	}
-	fd, err := t.open()
+	fd, err := t.open(0)
 	if err != nil {
 		return goOn()
 	}

@@ -11,15 +11,45 @@ import (
 // The calls of this file make something. When it is to belong to root, the kernel makes it: also when the supervisor meets
 // any error, which the kernel will then meet too and say.
 
-// newOwner is who a file belongs to that the caller makes at t.
-func (r *request) newOwner(t target) owners.Owner {
+// place is where something is to be made, and whose it will be.
+type place struct {
+	dir   int
+	name  string
+	owner owners.Owner
+}
+
+// place finds it, if it is to be another's than root's. The caller closes dir.
+func (r *request) place() (place, bool) {
+	t, ok := r.target()
+	if !ok {
+		return place{}, false
+	}
 	c := r.creds()
-	o := owners.Owner{UID: int(c.uid.fs), GID: int(c.gid.fs)}
-	dir := t.parent()
 	var st unix.Stat_t
-	if unix.Stat(dir.name(), &st) == nil && st.Mode&unix.S_ISGID != 0 {
-		above, _ := r.w.record(dir)
-		o.GID = above.GID
+	if c.uid.fs == 0 && c.gid.fs == 0 { // most often: root's, in a directory of no group
+		dir := t.parent()
+		if unix.Stat(dir.name(), &st) != nil || st.Mode&unix.S_ISGID == 0 {
+			return place{}, false
+		}
+	}
+	dir, name, err := t.openParent()
+	if err != nil {
+		return place{}, false
+	}
+	p := place{dir, name, r.w.newOwner(c, dir)}
+	if p.owner.IsZero() || !r.waiting() {
+		unix.Close(dir)
+		return place{}, false
+	}
+	return p, true
+}
+
+// newOwner is who a file belongs to that a process makes in a directory.
+func (w *worker) newOwner(c creds, dir int) owners.Owner {
+	o := owners.Owner{UID: int(c.uid.fs), GID: int(c.gid.fs)}
+	var st unix.Stat_t
+	if unix.Fstat(dir, &st) == nil && st.Mode&unix.S_ISGID != 0 {
+		o.GID = w.recordFD(dir).GID
 	}
 	return o
 }
@@ -51,28 +81,45 @@ func openat2(r *request) answer {
 
 // open makes the file if it is not there, and hands it over.
 func (r *request) open(flags, mode uint64) answer {
+	if flags&createsNone != 0 {
+		return r.openNameless(flags, mode)
+	}
+	p, ok := r.place()
+	if !ok {
+		return goOn()
+	}
+	defer unix.Close(p.dir)
+	fd, err := unix.Openat(p.dir, p.name, int(flags)|unix.O_CLOEXEC|unix.O_EXCL|unix.O_NOFOLLOW, r.masked(mode))
+	if err != nil {
+		return goOn()
+	}
+	return r.handOver(fd, p.owner, flags)
+}
+
+// openNameless makes a file without a name (O_TMPFILE) in a directory.
+func (r *request) openNameless(flags, mode uint64) answer {
 	t, ok := r.target()
 	if !ok {
 		return goOn()
 	}
-	nameless := flags&createsNone != 0
-	if nameless {
-		t.path = append(t.path[:len(t.path):len(t.path)], "/x\x00"...)[:len(t.path)+2] // its directory is the one named
-	}
-	o := r.newOwner(t)
-	if o.IsZero() || !r.waiting() {
-		return goOn()
-	}
-	how := int(flags) | unix.O_CLOEXEC
-	if nameless {
-		t = t.parent()
-	} else {
-		how |= unix.O_EXCL
-	}
-	fd, err := unix.Open(t.name(), how, r.masked(mode))
+	dir, err := t.open(unix.O_DIRECTORY)
 	if err != nil {
 		return goOn()
 	}
+	defer unix.Close(dir)
+	o := r.w.newOwner(r.creds(), dir)
+	if o.IsZero() || !r.waiting() {
+		return goOn()
+	}
+	fd, err := unix.Openat(dir, ".", int(flags)|unix.O_CLOEXEC, r.masked(mode))
+	if err != nil {
+		return goOn()
+	}
+	return r.handOver(fd, o, flags)
+}
+
+// handOver records whose a new file is and gives it to the caller.
+func (r *request) handOver(fd int, o owners.Owner, flags uint64) answer {
 	defer unix.Close(fd)
 	if errno := r.w.setRecord(fd, o); errno != 0 {
 		return fail(errno)
@@ -82,39 +129,35 @@ func (r *request) open(flags, mode uint64) answer {
 }
 
 func mkdir(r *request) answer {
-	return r.make(func(t target) error { return unix.Mkdir(t.name(), r.masked(r.n.args[r.e.arg])) })
+	return r.make(func(p place) error { return unix.Mkdirat(p.dir, p.name, r.masked(r.n.args[r.e.arg])) })
 }
 
 func symlink(r *request) answer {
-	return r.make(func(t target) error {
+	return r.make(func(p place) error {
 		to, ok := r.readString(r.n.args[r.e.arg], make([]byte, maxPath))
 		if !ok {
 			return unix.EFAULT
 		}
-		return unix.Symlink(string(to), t.name())
+		return unix.Symlinkat(string(to), p.dir, p.name)
 	})
 }
 
 // make makes something that is no open file.
-func (r *request) make(do func(t target) error) answer {
-	t, ok := r.target()
+func (r *request) make(do func(p place) error) answer {
+	p, ok := r.place()
 	if !ok {
 		return goOn()
 	}
-	o := r.newOwner(t)
-	if o.IsZero() || !r.waiting() || do(t) != nil {
+	defer unix.Close(p.dir)
+	if do(p) != nil {
 		return goOn()
 	}
-	return r.recordNew(t, o)
-}
-
-func (r *request) recordNew(t target, o owners.Owner) answer {
-	fd, err := t.open()
+	fd, err := unix.Openat(p.dir, p.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return failed(err)
 	}
 	defer unix.Close(fd)
-	return fail(r.w.setRecord(fd, o))
+	return fail(r.w.setRecord(fd, p.owner))
 }
 
 func mknod(r *request) answer {
@@ -123,28 +166,34 @@ func mknod(r *request) answer {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return r.makeDevice(decodeDevice(dev, mode&unix.S_IFMT == unix.S_IFBLK))
 	}
-	return r.make(func(t target) error {
-		return unix.Mknod(t.name(), mode&unix.S_IFMT|r.masked(uint64(mode)), 0)
+	return r.make(func(p place) error {
+		return unix.Mknodat(p.dir, p.name, mode&unix.S_IFMT|r.masked(uint64(mode)), 0)
 	})
 }
 
 // makeDevice makes the empty file that stands for a device. Character device 0:0 is left to the kernel: overlayfs takes it
 // for a deleted file.
 func (r *request) makeDevice(d *owners.Device) answer {
-	if c := r.creds(); !c.can(unix.CAP_MKNOD) {
+	c := r.creds()
+	if !c.can(unix.CAP_MKNOD) {
 		return fail(unix.EPERM)
 	}
 	t, ok := r.target()
 	if !ok || !d.Block && d.Major == 0 && d.Minor == 0 {
 		return goOn()
 	}
-	o := r.newOwner(t)
+	dir, name, err := t.openParent()
+	if err != nil {
+		return goOn()
+	}
+	defer unix.Close(dir)
+	o := r.w.newOwner(c, dir)
 	o.Device = d
 	if !r.waiting() {
 		return goOn()
 	}
 	mode := r.masked(r.n.args[r.e.arg])
-	fd, err := unix.Open(t.name(), unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, mode)
+	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, mode)
 	if err != nil {
 		return failed(err)
 	}

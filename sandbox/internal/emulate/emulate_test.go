@@ -213,14 +213,17 @@ func TestCredListIsBounded(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	for path, want := range map[string]string{
-		"/proc/self/fd/3": "/fd/3", "/proc/thread-self/cwd/x": "/cwd/x", "/dev/fd/10": "/fd/10", "/dev/stdin": "/fd/0",
-		"/dev/stderr": "/fd/2", "/proc/selfish": "", "/dev/stdinx": "", "/proc/self": "",
+	for path, want := range map[string][2]string{
+		"/proc/self/fd/3": {"/fd/3", ""}, "/proc/thread-self/cwd/x": {"/cwd", "/x"}, "/dev/fd/10": {"/fd/10", ""}, "/dev/stdin": {"/fd/0", ""},
+		"/dev/stderr": {"/fd/2", ""}, "/proc/self/fd/3/a/b": {"/fd/3", "/a/b"}, "/proc/self/root/": {"/root", "/"},
+		"/proc/self/fd/": {}, "/proc/self/fd": {}, "/proc/self/status": {}, "/proc/selfish": {}, "/dev/stdinx": {}, "/proc/self": {},
 	} {
-		got, ok := ownName(path, true)
-		assert.Equal(t, got, want, path)
-		assert.Equal(t, ok, want != "", path)
+		link, rest, ok := ownName(path, true)
+		assert.Equal(t, [2]string{link, rest}, want, path)
+		assert.Equal(t, ok, want[0] != "", path)
 	}
+	_, _, ok := ownName("/proc/self/fd/3", false)
+	assert.Assert(t, !ok, "the link itself")
 	for path, want := range map[string]string{
 		"/a": "/", "/a/b": "/a", "/a/b//": "/a", "12/cwd/x": "12/cwd", "12/cwd/x/y/": "12/cwd/x", "/": "/",
 	} {

@@ -12,8 +12,12 @@ import (
 // target is a file as the supervisor reaches it: the path is absolute, from the caller's root, which is this thread's as
 // well; or relative, from this thread's working directory, which is the supervisor's own /proc, and leads through the
 // caller's working directory or one of its descriptors. So every path is walked by the kernel as it is for the caller.
+//
+// Whatever changes something goes by open and openParent, for which only that beginning may be a link of /proc to an open
+// file: where the sandbox has the outer /proc, others would lead the supervisor out.
 type target struct {
 	path   []byte // ends in a zero, which is not counted
+	base   int    // the length of the part that is ours, 0 for an absolute path
 	follow bool   // a symbolic link in the last component
 }
 
@@ -68,6 +72,7 @@ func (r *request) below(t target, dir int32, name []byte) (target, bool) {
 	default:
 		return t, false
 	}
+	t.base = len(prefix)
 	if len(name) > 0 {
 		prefix = append(prefix, '/')
 	}
@@ -90,29 +95,46 @@ func (r *request) absolute(t target, name []byte) target {
 	r.w.path[prefixRoom+len(name)] = 0
 	t.path = r.w.path[prefixRoom : prefixRoom+len(name)]
 	if len(name) > 8 && (name[1] == 'p' || name[1] == 'd') {
-		if own, ok := ownName(string(name), t.follow); ok {
-			t.path = append(strconv.AppendInt(nil, int64(r.pid), 10), own+"\x00"...)
-			t.path = t.path[:len(t.path)-1]
+		if link, rest, ok := ownName(string(name), t.follow); ok {
+			prefix := itoa(r.pid) + link
+			t.path = append([]byte(prefix+rest), 0)
+			t.path, t.base = t.path[:len(t.path)-1], len(prefix)
+			t.follow = t.follow || rest == ""
 		}
 	}
 	return t
 }
 
-// ownName turns a path to something of the caller itself into one below its directory in /proc.
-func ownName(name string, follow bool) (string, bool) {
-	for _, own := range []struct{ name, is string }{
-		{"/proc/self/", "/"}, {"/proc/thread-self/", "/"}, {"/dev/fd/", "/fd/"},
-	} {
-		if rest, ok := strings.CutPrefix(name, own.name); ok {
-			return own.is + rest, true
-		}
-	}
+// ownName turns a path through one of the caller's own links in /proc into that link, below the caller's directory there, and
+// the rest.
+func ownName(name string, follow bool) (link, rest string, ok bool) {
 	for fd, std := range []string{"/dev/stdin", "/dev/stdout", "/dev/stderr"} {
 		if name == std && follow {
-			return "/fd/" + strconv.Itoa(fd), true
+			return "/fd/" + itoa(fd), "", true
 		}
 	}
-	return "", false
+	if fd, ok := strings.CutPrefix(name, "/dev/fd/"); ok {
+		name = "/proc/self/fd/" + fd
+	}
+	for _, self := range []string{"/proc/self/", "/proc/thread-self/"} {
+		below, ok := strings.CutPrefix(name, self)
+		if !ok {
+			continue
+		}
+		parts := strings.SplitN(below, "/", 3)
+		n := 1
+		if parts[0] == "fd" {
+			n = 2
+		} else if parts[0] != "cwd" && parts[0] != "root" {
+			continue
+		}
+		if len(parts) < n || parts[n-1] == "" || len(parts) == n && !follow {
+			continue // the link itself, or none
+		}
+		link = "/" + strings.Join(parts[:n], "/")
+		return link, ("/" + below)[len(link):], true
+	}
+	return "", "", false
 }
 
 // parent is the directory that the last component is in.
@@ -136,3 +158,53 @@ func (t target) statFlags() int {
 
 // name gives the path to functions that take a string.
 func (t target) name() string { return string(t.path) }
+
+// rest is the part of the path that is the caller's.
+func (t target) rest() string {
+	if t.base == 0 {
+		return t.name()
+	}
+	return strings.TrimLeft(string(t.path[t.base:]), "/")
+}
+
+// open opens the file itself for nothing but naming it; flags are added.
+func (t target) open(flags int) (int, error) {
+	flags |= unix.O_PATH
+	if !t.follow {
+		flags |= unix.O_NOFOLLOW
+	}
+	return t.openAt(t.rest(), flags)
+}
+
+// openParent opens the directory that the last component, which it returns, is in.
+func (t target) openParent() (dir int, name string, err error) {
+	path := strings.TrimRight(t.rest(), "/")
+	i := strings.LastIndexByte(path, '/')
+	if name = path[i+1:]; name == "" || name == "." || name == ".." {
+		return -1, "", unix.EINVAL
+	}
+	dir, err = t.openAt(path[:i+1], unix.O_PATH|unix.O_DIRECTORY)
+	return dir, name, err
+}
+
+// openAt opens a path below the base. The caller sees to it that an empty one is the base.
+func (t target) openAt(rest string, flags int) (int, error) {
+	flags |= unix.O_CLOEXEC
+	dir := unix.AT_FDCWD
+	if t.base > 0 {
+		base, err := unix.Open(string(t.path[:t.base]), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil || rest == "" {
+			return base, err
+		}
+		defer unix.Close(base)
+		dir = base
+	}
+	how := unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	for range 16 { // EINTR
+		fd, err := unix.Openat2(dir, rest, &how)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+	return -1, unix.EINTR
+}
