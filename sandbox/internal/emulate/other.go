@@ -50,19 +50,13 @@ func innerPID(pid int) string {
 
 // listxattr leaves the owner record out of a list, so that nobody copies it to another file.
 func listxattr(r *request) answer {
-	t, ok := r.target()
+	fd, _, ok := r.recorded()
 	if !ok {
 		return goOn()
 	}
-	if _, ok := r.w.record(t); !ok {
-		return goOn()
-	}
-	list := unix.Llistxattr
-	if t.follow {
-		list = unix.Listxattr
-	}
+	defer unix.Close(fd)
 	buf := make([]byte, math.MaxUint16+1) // XATTR_LIST_MAX
-	n, err := list(t.name(), buf)
+	n, err := unix.Listxattr(fdPath(fd), buf)
 	if err != nil {
 		return goOn()
 	}

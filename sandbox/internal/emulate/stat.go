@@ -9,18 +9,30 @@ import (
 	"github.com/cairnbuild/cairn/internal/owners"
 )
 
-// stat answers for the files that have a record; for all others the kernel is right.
-func stat(r *request) answer {
+// recorded opens the file that the call names if it has a record; for all others the kernel is right. The caller closes it.
+func (r *request) recorded() (fd int, o owners.Owner, ok bool) {
 	t, ok := r.target()
 	if !ok {
-		return goOn()
+		return -1, o, false
 	}
-	o, ok := r.w.record(t)
+	if _, ok = r.w.record(t); !ok {
+		return -1, o, false
+	}
+	fd, err := t.open(0)
+	if err != nil {
+		return -1, o, false
+	}
+	return fd, r.w.recordFD(fd), true
+}
+
+func stat(r *request) answer {
+	fd, o, ok := r.recorded()
 	if !ok {
 		return goOn()
 	}
+	defer unix.Close(fd)
 	var st unix.Stat_t
-	if unix.Fstatat(unix.AT_FDCWD, t.name(), &st, t.statFlags()) != nil {
+	if unix.Fstat(fd, &st) != nil {
 		return goOn()
 	}
 	st.Uid, st.Gid = uint32(o.UID), uint32(o.GID)
@@ -35,18 +47,14 @@ func stat(r *request) answer {
 }
 
 func statx(r *request) answer {
-	t, ok := r.target()
+	fd, o, ok := r.recorded()
 	if !ok {
 		return goOn()
 	}
-	o, ok := r.w.record(t)
-	if !ok {
-		return goOn()
-	}
+	defer unix.Close(fd)
 	var st unix.Statx_t
-	const theirs = noFollowFlag | emptyPath
-	flags := int(r.n.args[r.e.obj.flags])&^theirs | t.statFlags()
-	if unix.Statx(unix.AT_FDCWD, t.name(), flags, int(r.n.args[r.e.arg]), &st) != nil {
+	flags := int(r.n.args[r.e.obj.flags])&^noFollowFlag | emptyPath
+	if unix.Statx(fd, "", flags, int(r.n.args[r.e.arg]), &st) != nil {
 		return goOn()
 	}
 	st.Uid, st.Gid = uint32(o.UID), uint32(o.GID)
