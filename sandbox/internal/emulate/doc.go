@@ -26,7 +26,8 @@
 // the sandbox has anyway.
 //
 // Not emulated: the permissions of users other than root (they may do what root may), the ids in /proc/PID/status and in the
-// auxiliary vector, ids in POSIX ACLs and in ancillary messages of sockets, the pre-1995 stat calls of i386, calls made
-// through io_uring (which the default profile forbids), and a second supervisor inside the sandbox: the kernel allows one
-// listener in a chain of filters and answers EBUSY.
+// auxiliary vector, ids that differ between the threads of a process, ids in POSIX ACLs and in ancillary messages of sockets,
+// ambient and inheritable capabilities, the stat calls of i386 from before 1995, calls made through io_uring (which the
+// default profile forbids), and a second supervisor inside the sandbox: the kernel allows one listener in a chain of filters
+// and answers EBUSY.
 package emulate
