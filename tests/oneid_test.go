@@ -131,7 +131,11 @@ func sameWithOneID(t *testing.T, dockerfile string, unstable *regexp.Regexp) {
 	w.useRoot(w.path("store-one-id"))
 	w.must("cairn", "load", "-i", debianImage(t))
 	w.env = append(w.env, "PATH="+w.path("empty"))
-	if o := w.must("cairn", "build", "-t", "me/same", "."); !strings.Contains(o.stderr, "owners are emulated") {
+	root := os.Getuid() == 0
+	if root { // needs no newuidmap to map all ids: it has to be asked
+		w.env = append(w.env, "CAIRN_IDS=one")
+	}
+	if o := w.must("cairn", "build", "-t", "me/same", "."); !root && !strings.Contains(o.stderr, "owners are emulated") {
 		t.Fatalf("the second build used subordinate ids: %s", o)
 	}
 	same(t, "layers built with one id", want, listLayers(t, w.oci(), "me/same:latest", unstable))
