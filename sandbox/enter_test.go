@@ -218,7 +218,7 @@ func TestKillLeavesNothing(t *testing.T) {
 			assert.Equal(t, len(sleep), 1)
 			assert.NilError(t, syscall.Kill(pid, syscall.SIGKILL))
 			_ = cmd.Wait()
-			deadline := time.Now().Add(2 * time.Second)
+			deadline := time.Now().Add(20 * time.Second)
 			for time.Now().Before(deadline) && (len(processes(t, token)) > 0 || alive(sleep[0])) {
 				time.Sleep(5 * time.Millisecond)
 			}
