@@ -19,11 +19,11 @@ install_packages() {
 		# --no-install-recommends keeps docker.io and podman from changing how the machine's network works.
 		apt-get install -y -qq --no-install-recommends \
 			attr bash bzip2 ca-certificates curl debian-archive-keyring docker.io docker-registry gcc git jq libc6-dev libcap2-bin make mmdebstrap \
-			openssh-client passwd podman procps runc skopeo tar tmux uidmap umoci util-linux xz-utils \
+			openssh-client passt passwd podman procps runc skopeo slirp4netns tar tmux uidmap umoci util-linux xz-utils \
 			busybox-static crun bsdutils golang-github-containers-common ${EXTRA_PACKAGES:-}
 	elif command -v dnf >/dev/null; then
 		dnf install -y -q attr bash busybox bzip2 ca-certificates debootstrap docker-distribution gcc git jq libcap make mmdebstrap moby-engine \
-			openssh-clients podman procps-ng runc shadow-utils skopeo tar tmux umoci util-linux util-linux-script xz golang ${EXTRA_PACKAGES:-} ||
+			openssh-clients passt slirp4netns podman procps-ng runc shadow-utils skopeo tar tmux umoci util-linux util-linux-script xz golang ${EXTRA_PACKAGES:-} ||
 			dnf install -y -q --skip-unavailable attr bash busybox bzip2 gcc git jq libcap make moby-engine podman shadow-utils skopeo tar umoci util-linux xz golang
 	else
 		echo "provision: neither apt-get nor dnf here" >&2
