@@ -208,7 +208,8 @@ func survivesPodman(w *world, image, reference, ping string) {
 	if !strings.Contains(loaded.stdout, "docker.io/"+image) {
 		w.t.Errorf("podman load gave it another name: %s", loaded.stdout)
 	}
-	run := call("run", "--rm", "--network", "none", "--ulimit", "host")
+	// Limits that any user may set: root without CAP_SYS_RESOURCE cannot raise its own as podman would.
+	run := call("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 	same(w.t, "podman run", withoutRoot(reference), withoutRoot(w.listInside("docker.io/"+image, run...)))
 	if ping != "" {
 		pong := w.must(append(run, "docker.io/"+image, "sh", "-c", ping)...)
