@@ -48,7 +48,7 @@ func TestNamespaces(t *testing.T) {
 	assert.ErrorContains(t, err, `network "bridge"`)
 }
 
-// FEATURES 98: loopback up, and nothing else.
+// docs/semantics.md 98: loopback up, and nothing else.
 func TestNetworkNone(t *testing.T) {
 	if !inside(t) {
 		return

@@ -8,7 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// FEATURES 97: a name server that only the host can reach is replaced.
+// docs/semantics.md 97: a name server that only the host can reach is replaced.
 func TestResolvConf(t *testing.T) {
 	for _, tt := range []struct {
 		name, etc, systemd string

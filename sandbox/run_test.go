@@ -133,7 +133,7 @@ func TestStdin(t *testing.T) {
 	}
 	root := newRoot(t)
 	spec := sh(root, "cat; echo end")
-	assert.Equal(t, mustOutput(t, spec), "end", "without one it is /dev/null (FEATURES 87)")
+	assert.Equal(t, mustOutput(t, spec), "end", "without one it is /dev/null (docs/semantics.md 87)")
 
 	spec.Stdin = strings.NewReader("some input\n")
 	assert.Equal(t, mustOutput(t, spec), "some input\nend")
@@ -189,7 +189,7 @@ func TestOutput(t *testing.T) {
 	})
 }
 
-// FEATURES 91: what a RUN leaves running dies with it, and its late writes are never seen.
+// docs/semantics.md 91: what a RUN leaves running dies with it, and its late writes are never seen.
 func TestBackgroundProcessDies(t *testing.T) {
 	if !inside(t) {
 		return

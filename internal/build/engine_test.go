@@ -170,7 +170,7 @@ func TestWants(t *testing.T) {
 	assert.Equal(t, len(only.blob), 0, "nothing is compressed for a plain tar")
 }
 
-// TestHistoryTimes: a layer has its step's time, what has no layer that of the layer before, the base image its own (FEATURES 113).
+// TestHistoryTimes: a layer has its step's time, what has no layer that of the layer before, the base image its own (docs/semantics.md 113).
 func TestHistoryTimes(t *testing.T) {
 	old := time.Unix(1e9, 0).UTC()
 	images := fakeImages{"base": imageWith(func(c *oci.Config) { c.History = []ispec.History{{CreatedBy: "base", Created: &old, EmptyLayer: true}} })}

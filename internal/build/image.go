@@ -64,7 +64,7 @@ func (e *engine) blobOf(ctx context.Context, l *store.Layer) (oci.Layer, error) 
 
 // fillHistory puts times to our history entries: each layer's own. An entry without a layer gets that of the layer before it or, before
 // our first layer, that of our first layer, as BuildKit has it; those of the base image stay as they are. The image was created when its
-// last step ran (FEATURES 113).
+// last step ran (docs/semantics.md 113).
 func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
 	steps := e.plan.Target.layerSteps
 	times := make([]*time.Time, len(c.History))

@@ -82,7 +82,7 @@ func TestUnusedStagesAreDropped(t *testing.T) {
 	assert.DeepEqual(t, names(p), []string{"[a 1/1] COPY x /", "[stage-2 1/1] COPY --from=a /x /z"})
 }
 
-func TestHistoryIsBuildKits(t *testing.T) { // FEATURES 105, 111, 112
+func TestHistoryIsBuildKits(t *testing.T) { // docs/semantics.md 105, 111, 112
 	p := mustPlan(t, `FROM scratch
 ARG V=1
 ENV A=b C="d e"
@@ -101,7 +101,7 @@ ENTRYPOINT run
 	})
 }
 
-func TestEntrypointResetsInheritedCmd(t *testing.T) { // FEATURES 99
+func TestEntrypointResetsInheritedCmd(t *testing.T) { // docs/semantics.md 99
 	base := fakeImages{"base": imageWith(func(c *oci.Config) { c.Config.Cmd = []string{"old"} })}
 	p := mustPlan(t, "FROM base\nENTRYPOINT [\"e\"]\n", Options{}, base)
 	assert.Equal(t, len(p.Target.Config.Config.Cmd), 0)
@@ -109,7 +109,7 @@ func TestEntrypointResetsInheritedCmd(t *testing.T) { // FEATURES 99
 	assert.DeepEqual(t, p.Target.Config.Config.Cmd, []string{"c"})
 }
 
-func TestOnbuildOfImageAndLocalStageRunsOnce(t *testing.T) { // FEATURES 109
+func TestOnbuildOfImageAndLocalStageRunsOnce(t *testing.T) { // docs/semantics.md 109
 	base := fakeImages{"base": imageWith(func(c *oci.Config) { c.Config.OnBuild = []string{"RUN from-image"} })}
 	p := mustPlan(t, "FROM base AS a\nONBUILD RUN from-stage\nFROM a AS b\nRUN own\nFROM b\n", Options{}, base)
 	assert.DeepEqual(t, names(p), []string{
@@ -119,7 +119,7 @@ func TestOnbuildOfImageAndLocalStageRunsOnce(t *testing.T) { // FEATURES 109
 	assert.Equal(t, len(p.Target.Config.Config.OnBuild), 0)
 }
 
-func TestOnbuildCopyFromAnotherStage(t *testing.T) { // FEATURES 1.3 ONBUILD
+func TestOnbuildCopyFromAnotherStage(t *testing.T) { // docs/semantics.md 1.3 ONBUILD
 	base := fakeImages{"base": imageWith(func(c *oci.Config) { c.Config.OnBuild = []string{"COPY --from=files /f /f"} })}
 	p := mustPlan(t, "FROM scratch AS files\nCOPY f /\nFROM base\n", Options{}, base)
 	assert.DeepEqual(t, names(p), []string{
@@ -127,7 +127,7 @@ func TestOnbuildCopyFromAnotherStage(t *testing.T) { // FEATURES 1.3 ONBUILD
 	})
 }
 
-func TestArgScopes(t *testing.T) { // FEATURES 65, 66, 67
+func TestArgScopes(t *testing.T) { // docs/semantics.md 65, 66, 67
 	p := mustPlan(t, `ARG G=global
 FROM scratch AS a
 ARG G
@@ -162,7 +162,7 @@ RUN three
 	assert.Assert(t, ok && v == "")
 }
 
-func TestUnusedBuildArgWarns(t *testing.T) { // FEATURES 71
+func TestUnusedBuildArgWarns(t *testing.T) { // docs/semantics.md 71
 	p := mustPlan(t, "FROM scratch\nARG USED\n", Options{Args: map[string]string{"USED": "1", "NOT": "2", "http_proxy": "3"}}, nil)
 	assert.Equal(t, len(p.Warnings), 1)
 	assert.Equal(t, p.Warnings[0].Text, "one or more build arguments were not consumed: NOT")
@@ -186,20 +186,20 @@ func TestPlanErrorsNameTheLine(t *testing.T) {
 	}
 }
 
-func TestScratchConfig(t *testing.T) { // FEATURES 56, 76
+func TestScratchConfig(t *testing.T) { // docs/semantics.md 56, 76
 	p := mustPlan(t, "FROM scratch\nLABEL a=b\n", Options{Labels: map[string]string{"a": "c"}}, nil)
 	c := p.Target.Config
 	assert.Equal(t, c.Config.WorkingDir, "/")
 	assert.DeepEqual(t, c.Config.Env, []string{"PATH=" + defaultPath})
-	assert.Equal(t, c.Config.Labels["a"], "c") // FEATURES 106
+	assert.Equal(t, c.Config.Labels["a"], "c") // docs/semantics.md 106
 }
 
-func TestLastStageOfANameWinsForCopyFrom(t *testing.T) { // FEATURES 116
+func TestLastStageOfANameWinsForCopyFrom(t *testing.T) { // docs/semantics.md 116
 	p := mustPlan(t, "FROM scratch AS x\nCOPY one /\nFROM scratch AS x\nCOPY two /\nFROM scratch\nCOPY --from=X / /\n", Options{}, nil)
 	assert.DeepEqual(t, names(p)[0], "[x 1/1] COPY two /")
 }
 
-func TestProxiesAreInNoHistoryAndNoKey(t *testing.T) { // FEATURES 69
+func TestProxiesAreInNoHistoryAndNoKey(t *testing.T) { // docs/semantics.md 69
 	text := "FROM scratch\nRUN x\n"
 	with := mustPlan(t, text, Options{Args: map[string]string{"HTTP_PROXY": "http://p"}}, nil)
 	without := mustPlan(t, text, Options{}, nil)

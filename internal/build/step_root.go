@@ -86,7 +86,7 @@ func (w *workspace) overlayRoot(ctx context.Context, op *runOp, root *stepRoot, 
 }
 
 // workingDir is a layer of the working directory if the image lacks it: as with BuildKit that one stays in the layer
-// (FEATURES 75).
+// (docs/semantics.md 75).
 func (w *workspace) workingDir(ctx context.Context, dir string) (*index.Index, error) {
 	t, err := w.below.tree(ctx)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// DESIGN.md rule 12: blocks never depend on the number of cores.
+// docs/architecture.md rule 12: blocks never depend on the number of cores.
 func TestOutputDependsOnContentAlone(t *testing.T) {
 	content := sample(5*gzipBlock + 3)
 	for _, o := range []Options{{Algorithm: Gzip}, {Algorithm: Zstd}} {

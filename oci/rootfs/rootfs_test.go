@@ -94,7 +94,7 @@ func TestWriteTar(t *testing.T) {
 			assert.DeepEqual(t, hdr.PAXRecords["SCHILY.xattr.security.capability"], "\x01\x00\x00\x02")
 		}
 	}
-	// bin/a is gone, so its inode's first name is bin/b (DESIGN.md rule 5).
+	// bin/a is gone, so its inode's first name is bin/b (docs/architecture.md rule 5).
 	assert.DeepEqual(t, got, []string{
 		`5 bin/ 755 0:0 "" `, `0 bin/b 4755 1000:3000000 "" first`, `1 bin/c 4755 1000:3000000 "bin/b" `, `0 bin/ü 644 0:0 "" umlaut`,
 		`0 empty 644 0:0 "" `, `5 etc/ 750 0:0 "" `, `2 etc/link 777 0:0 "/etc/passwd" `, `0 etc/old 400 0:0 "" newer`,
