@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -219,6 +220,13 @@ func writeCgroup(dir, file, value string) error {
 	}
 	_, err = f.WriteString(value)
 	return errors.Join(err, f.Close())
+}
+
+// use has a process started in it.
+func (g *cgroup) use(attr *syscall.SysProcAttr) {
+	if g != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(g.fd.Fd())
+	}
 }
 
 // outOfMemory reports whether the kernel killed something in it for its memory bound.

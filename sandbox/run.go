@@ -86,7 +86,7 @@ func (s *step) start(w *wire.Spec) error {
 	}
 	files := append([]*os.File{specR, reportW, program}, s.stdio.socket()...)
 	if s.super != nil {
-		if w.Supervise, err = s.super.start(&pipes, socketFD(files)); err != nil {
+		if w.Supervise, err = s.super.start(&pipes, s.cgroup, socketFD(files)); err != nil {
 			s.abandon()
 			return setupError(wire.StageSupervise, err)
 		}
@@ -96,9 +96,7 @@ func (s *step) start(w *wire.Spec) error {
 		Pdeathsig:  syscall.SIGKILL,
 		Setsid:     true, // away from the user's terminal, into which TIOCSTI could type
 	}
-	if s.cgroup != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, int(s.cgroup.fd.Fd())
-	}
+	s.cgroup.use(attr)
 	s.cmd = &exec.Cmd{
 		Path:       fmt.Sprintf("/proc/self/fd/%d", wire.FDProgram),
 		Args:       []string{wire.ArgStep},

@@ -73,8 +73,8 @@ func newSupervision(spec *Spec) *supervision {
 	return s
 }
 
-// start starts cairn-ids. socketFD is the descriptor that the step will have for it.
-func (s *supervision) start(p *pipes, socketFD int) (*wire.Supervise, error) {
+// start starts cairn-ids, in the step's cgroup. socketFD is the descriptor that the step will have for it.
+func (s *supervision) start(p *pipes, cgroup *cgroup, socketFD int) (*wire.Supervise, error) {
 	configR, configW := p.toChild()
 	resultR, resultW := p.fromChild()
 	s.configW, s.resultR = configW, resultR
@@ -88,11 +88,12 @@ func (s *supervision) start(p *pipes, socketFD int) (*wire.Supervise, error) {
 	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
 	s.socket = theirs
 	p.child = append(p.child, ours, theirs)
+	// Keys that end the step must not end it first: so it has a session of its own.
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	cgroup.use(attr)
 	s.cmd = &exec.Cmd{
 		Path: self, Args: []string{wire.ArgIDs}, Env: []string{}, Stderr: &s.stderr,
-		ExtraFiles: []*os.File{configR, resultW, ours},
-		// Keys that end the step must not end it first.
-		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
+		ExtraFiles: []*os.File{configR, resultW, ours}, SysProcAttr: attr,
 	}
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil

@@ -117,6 +117,41 @@ func TestOneIDWithoutSupervisor(t *testing.T) {
 	assert.Assert(t, time.Since(start) < 20*time.Second)
 }
 
+// The supervisor reads what hostile processes hand it: it has no more rights than it uses.
+func TestOneIDSupervisorIsConfined(t *testing.T) {
+	if !insideOne(t) {
+		return
+	}
+	// The command has got this far when the supervisor has answered, and so is confined.
+	spec := sh(newRoot(t), "cd /tmp; touch f; chown 5 f; echo started; sleep 1")
+	var status string
+	spec.Stdout = writerFunc(func(p []byte) (int, error) {
+		processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		assert.NilError(t, err)
+		for _, p := range processes {
+			if args, _ := os.ReadFile(p); string(args) != "cairn-ids\x00" {
+				continue
+			}
+			threads, err := filepath.Glob(filepath.Join(filepath.Dir(p), "task/*/status"))
+			assert.NilError(t, err)
+			for _, thread := range threads {
+				b, err := os.ReadFile(thread)
+				assert.NilError(t, err)
+				status += string(b)
+			}
+		}
+		return len(p), nil
+	})
+	assert.NilError(t, sandbox.Run(t.Context(), spec))
+	threads := strings.Count(status, "Name:")
+	assert.Assert(t, threads > 0)
+	assert.Equal(t, strings.Count(status, "NoNewPrivs:\t1\n"), threads, status)
+	assert.Equal(t, strings.Count(status, "Seccomp_filters:\t2\n"), threads, status)
+	if !cgoEnabled {
+		assert.Equal(t, strings.Count(status, "CapPrm:\t00000000000c001f\n"), threads, status)
+	}
+}
+
 // The supervisor may look into processes that the command may not. It makes nothing there in its place.
 func TestOneIDStaysInside(t *testing.T) {
 	if !insideOne(t) {

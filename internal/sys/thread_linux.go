@@ -122,8 +122,21 @@ func CloseOnExec(first FD) error {
 // LoadFilter installs a seccomp filter on the calling thread, which must have CAP_SYS_ADMIN in its user namespace or
 // no_new_privs. Errors are *os.PathError.
 func LoadFilter(program []unix.SockFilter) error {
+	return loadFilter(program, 0)
+}
+
+// LoadFilterForAll installs a seccomp filter, and the calling thread's no_new_privs, on all threads of this process, under
+// LoadFilter's conditions. Errors are *os.PathError.
+func LoadFilterForAll(program []unix.SockFilter) error {
+	return loadFilter(program, unix.SECCOMP_FILTER_FLAG_TSYNC)
+}
+
+func loadFilter(program []unix.SockFilter, flags uintptr) error {
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+	thread, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+	if e == 0 && thread != 0 { // the number of a thread that has another filter already
+		e = unix.EBUSY
+	}
 	if e != 0 {
 		return &os.PathError{Op: "seccomp", Path: "self", Err: e}
 	}

@@ -2,6 +2,9 @@ package emulate
 
 import "golang.org/x/sys/unix"
 
+// nativeAudit is the architecture that this program is for.
+const nativeAudit = unix.AUDIT_ARCH_X86_64
+
 func abis() []abi {
 	return []abi{{unix.AUDIT_ARCH_X86_64, x8664()}, {unix.AUDIT_ARCH_I386, i386()}}
 }

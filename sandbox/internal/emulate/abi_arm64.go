@@ -2,6 +2,9 @@ package emulate
 
 import "golang.org/x/sys/unix"
 
+// nativeAudit is the architecture that this program is for.
+const nativeAudit = unix.AUDIT_ARCH_AARCH64
+
 func abis() []abi { return []abi{{unix.AUDIT_ARCH_AARCH64, aarch64()}} }
 
 func aarch64() []entry {

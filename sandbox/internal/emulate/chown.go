@@ -9,10 +9,10 @@ import (
 // chown does for real what it can, to the one id there is, and records the rest.
 func chown(r *request) answer {
 	t, ok := r.target()
-	if !ok || !r.waiting() {
+	if !ok {
 		return goOn()
 	}
-	fd, err := t.open(0)
+	fd, err := r.openTarget(t, 0)
 	if err != nil {
 		return goOn()
 	}
@@ -29,6 +29,9 @@ func chown(r *request) answer {
 	}
 	if gid != unchanged {
 		o.GID = int(gid)
+	}
+	if !r.waiting() {
+		return goOn()
 	}
 	r.w.beforeCopy(fd)
 	// Only an id that is given is set, as the kernel looks at nothing else.
@@ -82,12 +85,15 @@ func keep(r *request) answer {
 	if unix.Statx(unix.AT_FDCWD, t.name(), t.statFlags(), inodeMask, &st) != nil || !r.w.s.side.isBelow(inodeOf(&st)) {
 		return goOn()
 	}
-	fd, err := t.open(0)
+	fd, err := r.openTarget(t, 0)
 	if err != nil {
 		return goOn()
 	}
 	defer unix.Close(fd)
 	o := r.w.recordFD(fd)
+	if !r.waiting() {
+		return goOn()
+	}
 	if unix.Fchownat(fd, "", 0, 0, unix.AT_EMPTY_PATH) == nil {
 		r.w.setRecord(fd, o)
 	}

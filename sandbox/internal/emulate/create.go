@@ -11,15 +11,17 @@ import (
 // The calls of this file make something. When it is to belong to root, the kernel makes it: also when the supervisor meets
 // any error, which the kernel will then meet too and say.
 
-// place is where something is to be made, and whose it will be.
+// place is where something is to be made, and whose it will be. All that it says was read before it was known that the
+// caller still waited, and so is the caller's.
 type place struct {
 	dir   int
 	name  string
 	owner owners.Owner
+	mode  uint32 // after the umask
 }
 
-// place finds it, if it is to be another's than root's. The caller closes dir.
-func (r *request) place() (place, bool) {
+// place finds it, if it is to be another's than root's. The caller of place closes dir.
+func (r *request) place(mode uint64) (place, bool) {
 	t, ok := r.target()
 	if !ok {
 		return place{}, false
@@ -32,11 +34,14 @@ func (r *request) place() (place, bool) {
 			return place{}, false
 		}
 	}
-	dir, name, err := t.openParent()
+	dir, name, err := r.openParent(t)
 	if err != nil {
 		return place{}, false
 	}
-	p := place{dir, name, r.w.newOwner(c, dir)}
+	p := place{dir: dir, name: name, owner: r.w.newOwner(c, dir)}
+	if !p.owner.IsZero() {
+		p.mode = r.masked(mode)
+	}
 	if p.owner.IsZero() || !r.waiting() {
 		unix.Close(dir)
 		return place{}, false
@@ -84,12 +89,12 @@ func (r *request) open(flags, mode uint64) answer {
 	if flags&createsNone != 0 {
 		return r.openNameless(flags, mode)
 	}
-	p, ok := r.place()
+	p, ok := r.place(mode)
 	if !ok {
 		return goOn()
 	}
 	defer unix.Close(p.dir)
-	fd, err := unix.Openat(p.dir, p.name, int(flags)|unix.O_CLOEXEC|unix.O_EXCL|unix.O_NOFOLLOW, r.masked(mode))
+	fd, err := unix.Openat(p.dir, p.name, int(flags)|unix.O_CLOEXEC|unix.O_EXCL|unix.O_NOFOLLOW, p.mode)
 	if err != nil {
 		return goOn()
 	}
@@ -102,16 +107,16 @@ func (r *request) openNameless(flags, mode uint64) answer {
 	if !ok {
 		return goOn()
 	}
-	dir, err := t.open(unix.O_DIRECTORY)
+	dir, err := r.openTarget(t, unix.O_DIRECTORY)
 	if err != nil {
 		return goOn()
 	}
 	defer unix.Close(dir)
-	o := r.w.newOwner(r.creds(), dir)
+	o, masked := r.w.newOwner(r.creds(), dir), r.masked(mode)
 	if o.IsZero() || !r.waiting() {
 		return goOn()
 	}
-	fd, err := unix.Openat(dir, ".", int(flags)|unix.O_CLOEXEC, r.masked(mode))
+	fd, err := unix.Openat(dir, ".", int(flags)|unix.O_CLOEXEC, masked)
 	if err != nil {
 		return goOn()
 	}
@@ -129,22 +134,20 @@ func (r *request) handOver(fd int, o owners.Owner, flags uint64) answer {
 }
 
 func mkdir(r *request) answer {
-	return r.make(func(p place) error { return unix.Mkdirat(p.dir, p.name, r.masked(r.n.args[r.e.arg])) })
+	return r.make(r.n.args[r.e.arg], func(p place) error { return unix.Mkdirat(p.dir, p.name, p.mode) })
 }
 
 func symlink(r *request) answer {
-	return r.make(func(p place) error {
-		to, ok := r.readString(r.n.args[r.e.arg], make([]byte, maxPath))
-		if !ok {
-			return unix.EFAULT
-		}
-		return unix.Symlinkat(string(to), p.dir, p.name)
-	})
+	to, ok := r.readString(r.n.args[r.e.arg], make([]byte, maxPath))
+	if !ok {
+		return goOn()
+	}
+	return r.make(0, func(p place) error { return unix.Symlinkat(string(to), p.dir, p.name) })
 }
 
-// make makes something that is no open file.
-func (r *request) make(do func(p place) error) answer {
-	p, ok := r.place()
+// make makes something that is no open file, with the mode that the caller asks for.
+func (r *request) make(mode uint64, do func(p place) error) answer {
+	p, ok := r.place(mode)
 	if !ok {
 		return goOn()
 	}
@@ -166,8 +169,8 @@ func mknod(r *request) answer {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return r.makeDevice(decodeDevice(dev, mode&unix.S_IFMT == unix.S_IFBLK))
 	}
-	return r.make(func(p place) error {
-		return unix.Mknodat(p.dir, p.name, mode&unix.S_IFMT|r.masked(uint64(mode)), 0)
+	return r.make(uint64(mode), func(p place) error {
+		return unix.Mknodat(p.dir, p.name, mode&unix.S_IFMT|p.mode, 0)
 	})
 }
 
@@ -182,17 +185,17 @@ func (r *request) makeDevice(d *owners.Device) answer {
 	if !ok || !d.Block && d.Major == 0 && d.Minor == 0 {
 		return goOn()
 	}
-	dir, name, err := t.openParent()
+	dir, name, err := r.openParent(t)
 	if err != nil {
 		return goOn()
 	}
 	defer unix.Close(dir)
 	o := r.w.newOwner(c, dir)
 	o.Device = d
+	mode := r.masked(r.n.args[r.e.arg])
 	if !r.waiting() {
 		return goOn()
 	}
-	mode := r.masked(r.n.args[r.e.arg])
 	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, mode)
 	if err != nil {
 		return failed(err)

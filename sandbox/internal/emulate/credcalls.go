@@ -115,7 +115,7 @@ func (r *request) setCreds(c creds) answer {
 	if !r.waiting() {
 		return goOn()
 	}
-	return fail(r.w.s.creds.set(r.pid, c))
+	return fail(r.w.s.creds.set(r.pid, c, r.waiting))
 }
 
 // once makes a change of ids that a process asks for through each of its threads, as a C library does it, only once: here

@@ -90,14 +90,18 @@ func (c creds) executed(caps uint64) creds {
 	return c
 }
 
-// maxCreds bounds what a process that changes its groups without end can make the supervisor keep.
-const maxCreds = 1 << 18
+// maxCreds and maxGroupBytes bound what a process that changes its ids or groups without end makes the supervisor keep.
+const (
+	maxCreds      = 1 << 18
+	maxGroupBytes = 16 << 20
+)
 
 // credList numbers all credentials that a process of the sandbox has had. Number 0 are those of the command at its start.
 type credList struct {
 	mu     sync.RWMutex
 	list   []creds
 	number map[creds]uint64
+	groups int // the bytes of all lists of groups
 
 	changes []*changed // the last ones
 }
@@ -112,9 +116,10 @@ func (l *credList) add(c creds) (uint64, unix.Errno) {
 	if n, ok := l.number[c]; ok {
 		return n, 0
 	}
-	if len(l.list) >= maxCreds {
+	if len(l.list) >= maxCreds || l.groups+len(c.groups) > maxGroupBytes {
 		return 0, unix.EAGAIN
 	}
+	l.groups += len(c.groups)
 	n := uint64(len(l.list))
 	l.list, l.number[c] = append(l.list, c), n
 	return n, 0
@@ -136,19 +141,23 @@ func (l *credList) of(pid int) creds {
 	return l.list[n]
 }
 
-// set gives a process credentials, which all its threads share and its children inherit.
-func (l *credList) set(pid int, c creds) unix.Errno {
+// set gives a process credentials, which all its threads share and its children inherit. A limit is set by number, and so
+// waiting must report afterwards whether the number was still that process's: if not, whoever has it gets its own back.
+func (l *credList) set(pid int, c creds, waiting func() bool) unix.Errno {
 	n, errno := l.add(c)
 	if errno != 0 {
 		return errno
 	}
-	var limit unix.Rlimit
-	err := unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &limit)
-	if err == nil {
-		limit.Cur = limit.Max - min(n, limit.Max)
-		err = unix.Prlimit(pid, unix.RLIMIT_LOCKS, &limit, nil)
+	var limit, before unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &limit) != nil || !waiting() {
+		return unix.EAGAIN
 	}
-	if err != nil {
+	limit.Cur = limit.Max - min(n, limit.Max)
+	if unix.Prlimit(pid, unix.RLIMIT_LOCKS, &limit, &before) != nil {
+		return unix.EAGAIN
+	}
+	if !waiting() {
+		_ = unix.Prlimit(pid, unix.RLIMIT_LOCKS, &before, nil) // it may have ended, too
 		return unix.EAGAIN
 	}
 	return 0

@@ -20,6 +20,9 @@
 //   - Files made by a process that is not root, or in a setgid directory of a group that is not root's, are made by the
 //     supervisor, which hands the open file over.
 //
+// Callers are hostile. One that is killed while its call is looked at sets its number free for another process, so that numbers
+// are for looking only (caller.go); and the supervisor gives up what it has no use for before the first call (confine.go).
+//
 // None of this guards anything. The kernel still applies the real ids to all that a process does; a process that changes
 // its memory while the supervisor reads it, or that reaches a file past the filter, only gets a different owner recorded.
 // The supervisor acts on files through the caller's own root directory and descriptors, and with the rights that root in

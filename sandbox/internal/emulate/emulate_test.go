@@ -199,6 +199,23 @@ func TestRepeatedChange(t *testing.T) {
 	assert.Equal(t, len(l.changes), maxChanges)
 }
 
+// A process that sets other groups again and again, each time as many as there can be, fills the list soon.
+func TestGroupListsAreBounded(t *testing.T) {
+	l := newCredList(creds{})
+	groups := make([]uint32, maxGroups)
+	kept := 0
+	for i := range uint32(1000) {
+		groups[0] = i
+		if _, errno := l.add(creds{groups: packGroups(groups)}); errno == unix.EAGAIN {
+			break
+		}
+		kept++
+	}
+	assert.Equal(t, kept, maxGroupBytes/(4*maxGroups))
+	_, errno := l.add(creds{uid: allOf(1)})
+	assert.Equal(t, errno, unix.Errno(0), "without groups there is room")
+}
+
 func TestCredListIsBounded(t *testing.T) {
 	l := newCredList(creds{})
 	for i := range uint32(maxCreds - 1) {

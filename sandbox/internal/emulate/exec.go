@@ -33,7 +33,7 @@ func execve(r *request) answer {
 		}
 	}
 	if c = c.executed(r.w.s.caps); c != before && r.waiting() {
-		r.w.s.creds.set(r.pid, c)
+		r.w.s.creds.set(r.pid, c, r.waiting)
 	}
 	return goOn()
 }

@@ -7,28 +7,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// read fills b from the caller's memory.
+// read fills b from the memory of whoever has the caller's number. Nothing may be done with it before waiting or hold has
+// said that this is the caller.
 func (r *request) read(addr uint64, b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	n, err := r.transfer(unix.ProcessVMReadv, addr, b)
+	local := [1]unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	n, err := unix.ProcessVMReadv(r.pid, local[:], []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
 	return err == nil && n == len(b)
 }
 
-// write puts b into the caller's memory.
+// write puts b into the caller's memory, and into no other process's: /proc/PID/mem stays with the memory that it was
+// opened for. It is false, and nothing was written, where the caller itself could not write.
 func (r *request) write(addr uint64, b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	n, err := r.transfer(unix.ProcessVMWritev, addr, b)
+	if int64(addr) < 0 || !r.writable(addr, uint64(len(b))) {
+		return false
+	}
+	fd, err := r.openHeld("mem", unix.O_WRONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if !r.waiting() {
+		return false
+	}
+	n, err := unix.Pwrite(fd, b, int64(addr))
 	return err == nil && n == len(b)
-}
-
-func (r *request) transfer(call func(int, []unix.Iovec, []unix.RemoteIovec, uint) (int, error), addr uint64, b []byte) (int, error) {
-	local := [1]unix.Iovec{{Base: &b[0]}}
-	local[0].SetLen(len(b))
-	return call(r.pid, local[:], []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
 }
 
 // readString reads a string that ends with a zero into buf, which limits its length as PATH_MAX does. It reads no further

@@ -15,9 +15,9 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// statusLine reads one line of the caller's /proc/PID/status, or of that of another process.
-func statusLine(pid int, field string) (string, bool) {
-	b, err := os.ReadFile(itoa(pid) + "/status")
+// statusLine reads one line of a process's file status in /proc; process is its number, or "self".
+func statusLine(process, field string) (string, bool) {
+	b, err := os.ReadFile(process + "/status")
 	if err != nil {
 		return "", false
 	}
@@ -31,7 +31,7 @@ func statusLine(pid int, field string) (string, bool) {
 
 // status reads a number of the given base from there.
 func (r *request) status(field string, base int, otherwise uint64) uint64 {
-	line, ok := statusLine(r.pid, field)
+	line, ok := statusLine(itoa(r.pid), field)
 	if !ok {
 		return otherwise
 	}
@@ -44,7 +44,7 @@ func (r *request) status(field string, base int, otherwise uint64) uint64 {
 
 // innerPID is a thread's number in its own pid namespace.
 func innerPID(pid int) string {
-	line, _ := statusLine(pid, "NSpid")
+	line, _ := statusLine(itoa(pid), "NSpid")
 	return line[strings.LastIndexByte(line, '\t')+1:]
 }
 
@@ -135,6 +135,9 @@ func (r *request) peer(fd int) (*unix.Ucred, bool) {
 		return nil, false
 	}
 	defer unix.Close(process)
+	if !r.waiting() {
+		return nil, false
+	}
 	socket, err := unix.PidfdGetfd(process, fd, 0)
 	if err != nil {
 		return nil, false

@@ -18,7 +18,7 @@ func (r *request) recorded() (fd int, o owners.Owner, ok bool) {
 	if _, ok = r.w.record(t); !ok {
 		return -1, o, false
 	}
-	fd, err := t.open(0)
+	fd, err := r.openTarget(t, 0)
 	if err != nil {
 		return -1, o, false
 	}

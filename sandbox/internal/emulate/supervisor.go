@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,8 @@ type supervisor struct {
 	side     side
 	turns    chan struct{} // each lets one worker wait for calls
 	root     chan int      // holds the sandbox's root directory once it is known, -1 before
+	ready    sync.WaitGroup
+	started  chan struct{} // closed when the workers may begin
 
 	roots      atomic.Bool // some process may have another root
 	namespaces atomic.Bool // some process may be in another user namespace
@@ -87,14 +90,14 @@ func Main() {
 func turns() int { return max(1, min(4, runtime.NumCPU()/4)) }
 
 func supervise(result *Result) error {
-	if err := os.Chdir("/proc"); err != nil { // all paths to processes start here
-		return err
-	}
 	in := os.NewFile(FDConfig, "config")
 	stream := json.NewDecoder(in)
 	var config Config
 	if err := stream.Decode(&config); err != nil {
 		return fmt.Errorf("read configuration: %w", err)
+	}
+	if err := os.Chdir("/proc"); err != nil { // all paths to processes start here
+		return err
 	}
 	s, err := newSupervisor(config)
 	if err != nil {
@@ -109,9 +112,16 @@ func supervise(result *Result) error {
 		for range turns() {
 			s.turns <- struct{}{}
 		}
-		for range turns() + 1 { // one more, for when one is at a large file
+		workers := turns() + 1 // one more, for when one is at a large file
+		s.ready.Add(workers)
+		for range workers {
 			go s.work()
 		}
+		s.ready.Wait()
+		if err := confine(); err != nil {
+			return err
+		}
+		close(s.started)
 	}
 	if _, err := io.Copy(io.Discard, io.MultiReader(stream.Buffered(), in)); err != nil {
 		return fmt.Errorf("wait for the end: %w", err)
@@ -125,16 +135,16 @@ func supervise(result *Result) error {
 }
 
 func newSupervisor(c Config) (*supervisor, error) {
-	own, err := os.Readlink("/proc/self/ns/user")
+	own, err := os.Readlink("self/ns/user")
 	if err != nil {
 		return nil, err
 	}
 	s := &supervisor{
 		creds: newCredList(startCreds(c.UID, c.GID, c.Groups, c.Capabilities)), caps: c.Capabilities, calls: map[uint64]*entry{},
-		side: side{m: map[inode]owners.Owner{}, below: map[inode]bool{}, upper: -1}, root: make(chan int, 1), turns: make(chan struct{}, turns()), ownUserNS: own,
+		side: side{m: map[inode]owners.Owner{}, below: map[inode]bool{}, upper: -1}, root: make(chan int, 1), turns: make(chan struct{}, turns()), ownUserNS: own, started: make(chan struct{}),
 	}
 	s.root <- -1
-	line, _ := statusLine(os.Getpid(), "NoNewPrivs")
+	line, _ := statusLine("self", "NoNewPrivs")
 	s.noNewPrivs = line == "1"
 	for _, a := range abis() {
 		for i := range a.entries {

@@ -13,11 +13,14 @@ import (
 // well; or relative, from this thread's working directory, which is the supervisor's own /proc, and leads through the
 // caller's working directory or one of its descriptors. So every path is walked by the kernel as it is for the caller.
 //
-// Whatever changes something goes by open and openParent, for which only that beginning may be a link of /proc to an open
-// file: where the sandbox has the outer /proc, others would lead the supervisor out.
+// A relative path names the caller by its number, and so is for looking only. Whatever changes something goes by
+// request.openTarget and openParent, which take the beginning of the path from the directory of the caller that is held.
+// Only that beginning may be a link of /proc to an open file: where the sandbox has the outer /proc, others would lead the
+// supervisor out.
 type target struct {
 	path   []byte // ends in a zero, which is not counted
-	base   int    // the length of the part that is ours, 0 for an absolute path
+	link   string // the part that is ours, without the caller's number: "cwd", "root", "fd/3"; "" for an absolute path
+	base   int    // the length of that part with the number
 	follow bool   // a symbolic link in the last component
 }
 
@@ -73,6 +76,7 @@ func (r *request) below(t target, dir int32, name []byte) (target, bool) {
 		return t, false
 	}
 	t.base = len(prefix)
+	t.link = string(prefix[bytes.IndexByte(prefix, '/')+1:])
 	if len(name) > 0 {
 		prefix = append(prefix, '/')
 	}
@@ -98,7 +102,7 @@ func (r *request) absolute(t target, name []byte) target {
 		if link, rest, ok := ownName(string(name), t.follow); ok {
 			prefix := itoa(r.pid) + link
 			t.path = append([]byte(prefix+rest), 0)
-			t.path, t.base = t.path[:len(t.path)-1], len(prefix)
+			t.path, t.base, t.link = t.path[:len(t.path)-1], len(prefix), link[1:]
 			t.follow = t.follow || rest == ""
 		}
 	}
@@ -167,32 +171,33 @@ func (t target) rest() string {
 	return strings.TrimLeft(string(t.path[t.base:]), "/")
 }
 
-// open opens the file itself for nothing but naming it; flags are added.
-func (t target) open(flags int) (int, error) {
+// openTarget opens the file itself for nothing but naming it; flags are added. The file is the one that the caller named
+// even if the caller ends meanwhile.
+func (r *request) openTarget(t target, flags int) (int, error) {
 	flags |= unix.O_PATH
 	if !t.follow {
 		flags |= unix.O_NOFOLLOW
 	}
-	return t.openAt(t.rest(), flags)
+	return r.openBelow(t, t.rest(), flags)
 }
 
 // openParent opens the directory that the last component, which it returns, is in.
-func (t target) openParent() (dir int, name string, err error) {
+func (r *request) openParent(t target) (dir int, name string, err error) {
 	path := strings.TrimRight(t.rest(), "/")
 	i := strings.LastIndexByte(path, '/')
 	if name = path[i+1:]; name == "" || name == "." || name == ".." {
 		return -1, "", unix.EINVAL
 	}
-	dir, err = t.openAt(path[:i+1], unix.O_PATH|unix.O_DIRECTORY)
+	dir, err = r.openBelow(t, path[:i+1], unix.O_PATH|unix.O_DIRECTORY)
 	return dir, name, err
 }
 
-// openAt opens a path below the base. The caller sees to it that an empty one is the base.
-func (t target) openAt(rest string, flags int) (int, error) {
+// openBelow opens a path below the base of a target. An empty one is the base itself.
+func (r *request) openBelow(t target, rest string, flags int) (int, error) {
 	flags |= unix.O_CLOEXEC
 	dir := unix.AT_FDCWD
-	if t.base > 0 {
-		base, err := unix.Open(string(t.path[:t.base]), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if t.link != "" {
+		base, err := r.openHeld(t.link, unix.O_PATH)
 		if err != nil || rest == "" {
 			return base, err
 		}

@@ -26,10 +26,9 @@ type request struct {
 	w   *worker
 	n   *notification
 	e   *entry
-	pid int // of the thread that calls
+	pid int // of the thread that calls; good for looking only, see hold
+	dir int // its directory in /proc, -1 until hold
 }
-
-func (r *request) waiting() bool { return r.w.s.listener.waiting(r.n.id) }
 
 // work never returns; the process ends when its sandbox has.
 func (s *supervisor) work() {
@@ -38,6 +37,8 @@ func (s *supervisor) work() {
 	if err := w.enter(); err != nil {
 		s.die(err)
 	}
+	s.ready.Done()
+	<-s.started
 	for {
 		if !w.turn {
 			<-s.turns
@@ -106,7 +107,8 @@ func (w *worker) handle() answer {
 	if e == nil || n.pid == 0 {
 		return goOn()
 	}
-	r := request{w: w, n: n, e: e, pid: int(n.pid)}
+	r := request{w: w, n: n, e: e, pid: int(n.pid), dir: -1}
+	defer r.release()
 	if w.s.namespaces.Load() && r.foreign() {
 		return goOn()
 	}
@@ -149,7 +151,7 @@ func (r *request) enterRoot() error {
 }
 
 func (r *request) openRoot() (int, error) {
-	return unix.Open(itoa(r.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return r.openHeld("root", unix.O_PATH|unix.O_DIRECTORY)
 }
 
 // chroot keeps /proc, which is not below the new root, as the working directory.
