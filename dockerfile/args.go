@@ -11,15 +11,15 @@ type ArgValue struct {
 	FromGlobal bool
 }
 
-// Resolve gives the definitions of an ARG in a stage their values: the one in given (--build-arg), else the default, expanded with
-// env and the definitions before it in the same instruction, else the one in globals. A default that is not used is not
-// expanded. The names that are used but not set are returned as by Expand. The error is an *Error.
-func (a *Arg) Resolve(l *Lex, env Environment, given, globals Environment) ([]ArgValue, []string, error) {
+// resolve gives the definitions of an ARG in a stage their values: the one that is given, else the default, expanded
+// with env and the definitions before it in the same instruction, else the global one. A default that is not used is
+// not expanded. The names that are used but not set are returned, sorted. The error is an *Error.
+func (a *Arg) resolve(l *Lex, env Environment, args Arguments) ([]ArgValue, []string, error) {
 	x := &expander{lex: l, env: env, undefined: map[string]bool{}}
 	var values []ArgValue
 	for _, def := range a.Defs {
 		v := ArgValue{Name: def.Name}
-		if value, ok := given.Get(def.Name); ok {
+		if value, ok := args.Given.Get(def.Name); ok {
 			v.Value = &value
 		} else if def.Default != nil {
 			value, err := x.word(*def.Default)
@@ -27,10 +27,10 @@ func (a *Arg) Resolve(l *Lex, env Environment, given, globals Environment) ([]Ar
 				return nil, nil, a.from.wrap(err, a.at)
 			}
 			v.Value = &value
-		} else if value, ok := globals.Get(def.Name); ok {
+		} else if value, ok := args.Global.Get(def.Name); ok {
 			v.Value, v.FromGlobal = &value, true
 		}
-		if v.Value != nil {
+		if v.Value != nil && isEnvironmentArg(v.Name) {
 			x.env = overlaid{x.env, v.Name, *v.Value}
 		}
 		values = append(values, v)
@@ -38,9 +38,10 @@ func (a *Arg) Resolve(l *Lex, env Environment, given, globals Environment) ([]Ar
 	return values, x.names(), nil
 }
 
-// Globals returns the arguments that FROM instructions see: predefined ones (see PlatformArgs) and those of f.Args, each with the
-// value in given (--build-arg), else its default. An ARG without either leaves a predefined one alone. The error is an *Error.
-func (f *File) Globals(predefined Vars, given Environment) (Vars, error) {
+// globals returns the arguments that FROM instructions see: predefined ones (see platformArgs) and those of f.Args,
+// each with the value in given (--build-arg), else its default. An ARG without either leaves a predefined one alone.
+// The error is an *Error.
+func (f *File) globals(predefined Vars, given Environment) (Vars, error) {
 	l, vars := NewLex(f.Escape), predefined
 	for _, a := range f.Args {
 		for _, def := range a.Defs {

@@ -52,13 +52,13 @@ func typedRun(c *instructions.RunCommand, w written) *Run {
 	r := &Run{
 		written:  w,
 		Command:  typedCommand(c.ShellDependantCmdLine),
-		Network:  instructions.GetNetwork(c),
-		Security: instructions.GetSecurity(c),
+		Network:  Network(instructions.GetNetwork(c)),
+		Security: Security(instructions.GetSecurity(c)),
 		Flags:    slices.Sorted(slices.Values(c.FlagsUsed)),
 	}
 	for _, m := range instructions.GetMounts(c) {
 		r.Mounts = append(r.Mounts, Mount{
-			Type: string(m.Type), Source: m.Source, Target: m.Target, From: m.From, ID: m.CacheID, Sharing: string(m.CacheSharing),
+			Type: MountType(m.Type), Source: m.Source, Target: m.Target, From: m.From, ID: m.CacheID, Sharing: Sharing(m.CacheSharing),
 			ReadOnly: m.ReadOnly, Required: m.Required, Size: m.SizeLimit,
 			Mode: narrow(m.Mode), UID: narrow(m.UID), GID: narrow(m.GID), Env: m.Env,
 		})

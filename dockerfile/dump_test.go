@@ -30,7 +30,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for _, i := range f.Stages[0].Instructions {
-				_, _, err := Expand(i, lex, NewVars([]string{"a=1"}))
+				_, _, err := expandInstruction(i, lex, NewVars([]string{"a=1"}))
 				assert.Check(t, err)
 			}
 			Lint(f, LintOptions{})

@@ -18,11 +18,12 @@ type Error struct {
 	File string
 	// Ranges are the lines that are wrong; empty when no line is.
 	Ranges []Range
-	// Msg says what is wrong; Hint, when not empty, what may have been meant ("did you mean RUN?"). Error leaves the hint out.
+	// Msg says what is wrong; Hint, when not empty, what may have been meant ("did you mean RUN?"). Error leaves the
+	// hint out.
 	Msg  string
 	Hint string
-	// Source is the whole text, for Excerpt.
-	Source []byte
+	// Text is the whole file, for Excerpt.
+	Text []byte
 }
 
 // Error returns "file:line: message".
@@ -48,10 +49,10 @@ func (e *Error) Line() int {
 }
 
 // Excerpt returns the lines around the mistake, the wrong ones marked; empty when the error has no place.
-func (e *Error) Excerpt() string { return Excerpt(e.Source, e.Ranges) }
+func (e *Error) Excerpt() string { return Excerpt(e.Text, e.Ranges) }
 
-// Excerpt returns the lines of src around ranges as BuildKit prints them: numbered, a few lines of surroundings, ">>>" at
-// the lines in a range, rulers above and below. It is empty when the ranges name no line of src.
+// Excerpt returns the lines of src around ranges as BuildKit prints them: numbered, a few lines of surroundings, ">>>"
+// at the lines in a range, rulers above and below. It is empty when the ranges name no line of src.
 func Excerpt(src []byte, ranges []Range) string {
 	start, end := bounds(ranges)
 	lines := strings.Split(strings.TrimSuffix(string(src), "\n"), "\n")
@@ -74,8 +75,8 @@ func Excerpt(src []byte, ranges []Range) string {
 	return b.String()
 }
 
-// surround widens start..end by up to four lines in all around a single line and two around several; what one side lacks
-// the other gets only in part, as in BuildKit.
+// surround widens start..end by up to four lines in all around a single line and two around several; what one side
+// lacks the other gets only in part, as in BuildKit.
 func surround(start, end, last int) (from, to int) {
 	padding := 2
 	if start == end {
@@ -114,7 +115,7 @@ func contains(ranges []Range, line int) bool {
 func (o *origin) errorf(r Range, format string, args ...any) *Error {
 	e := &Error{Msg: fmt.Sprintf(format, args...)}
 	if o != nil {
-		e.File, e.Source = o.name, o.source
+		e.File, e.Text = o.name, o.text
 	}
 	if !r.IsZero() {
 		e.Ranges = []Range{r}
@@ -161,8 +162,8 @@ func message(err error) string {
 
 func didYouMean(match string) string { return "did you mean " + match + "?" }
 
-// nearest returns the option most like word, or "" when none is like it. Ties go to the first in alphabetical order, so that
-// the same mistake always gets the same answer.
+// nearest returns the option most like word, or "" when none is like it. Ties go to the first in alphabetical order, so
+// that the same mistake always gets the same answer.
 func nearest(word string, options []string, caseSensitive bool) string {
 	match, _ := suggest.Search(word, slices.Sorted(slices.Values(options)), caseSensitive)
 	return match

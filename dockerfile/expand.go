@@ -8,15 +8,10 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// Expand returns a copy of i with the variables expanded where the language says so, and checked: ADD, COPY (with the content
-// of unquoted heredocs), ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR, and the --mount flags of RUN. The command lines
-// of RUN, CMD, ENTRYPOINT, HEALTHCHECK and SHELL are the shell's business, a COPY's From is never expanded, an ONBUILD is
-// expanded when it fires, and an ARG gets its values from Arg.Resolve: these come back as they are.
-//
-// env is what was set before the instruction, so that ENV a=1 b=$a uses the old a. The names of variables that are used but
-// not set are returned sorted. The error is an *Error.
-func Expand(i Instruction, l *Lex, env Environment) (Instruction, []string, error) {
-	w := i.source()
+// expandInstruction returns a copy of i with the variables expanded where the language says so (see Scope.Apply), and
+// checked. The names of variables that are used but not set are returned sorted. The error is an *Error.
+func expandInstruction(i Instruction, l *Lex, env Environment) (Instruction, []string, error) {
+	w := i.place()
 	x := &expander{lex: l, env: env, undefined: map[string]bool{}}
 	out, err := x.instruction(i, w)
 	if err != nil {

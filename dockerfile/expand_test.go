@@ -67,7 +67,7 @@ func TestVars(t *testing.T) {
 
 func expandLast(t *testing.T, src string, env ...string) (Instruction, []string) {
 	t.Helper()
-	i, undefined, err := Expand(last(t, src), NewLex('\\'), NewVars(env))
+	i, undefined, err := expandInstruction(last(t, src), NewLex('\\'), NewVars(env))
 	assert.NilError(t, err)
 	return i, undefined
 }
@@ -100,7 +100,7 @@ func TestExpand(t *testing.T) {
 
 	for _, src := range []string{"CMD $a", "ENTRYPOINT $a", "HEALTHCHECK CMD $a", `SHELL ["$a"]`, "ONBUILD RUN $a", "ARG b=$a", "MAINTAINER $a"} {
 		parsed := last(t, "FROM x\n"+src)
-		i, undefined, err := Expand(parsed, NewLex('\\'), Vars{})
+		i, undefined, err := expandInstruction(parsed, NewLex('\\'), Vars{})
 		assert.NilError(t, err)
 		assert.Equal(t, i, parsed)
 		assert.Equal(t, len(undefined), 0)
@@ -127,7 +127,7 @@ func history(i Instruction) string {
 func TestExpandLeavesTheParsed(t *testing.T) {
 	parsed := last(t, "FROM x\nCOPY $a <<d $b\n$a\nd\n").(*Copy)
 	for _, v := range []string{"1", "2"} {
-		i, _, err := Expand(parsed, NewLex('\\'), NewVars([]string{"a=" + v, "b=" + v}))
+		i, _, err := expandInstruction(parsed, NewLex('\\'), NewVars([]string{"a=" + v, "b=" + v}))
 		assert.NilError(t, err)
 		assert.DeepEqual(t, []string{i.(*Copy).Sources[0], i.(*Copy).Dest, i.(*Copy).Heredocs[0].Content}, []string{v, v, v + "\n"})
 	}
@@ -162,7 +162,7 @@ func TestExpandErrors(t *testing.T) {
 		"RUN --mount=type=secret true":                            "one of source, target required",
 	} {
 		t.Run(src, func(t *testing.T) {
-			_, _, err := Expand(last(t, "FROM x\n"+src), NewLex('\\'), Vars{})
+			_, _, err := expandInstruction(last(t, "FROM x\n"+src), NewLex('\\'), Vars{})
 			e, ok := err.(*Error)
 			assert.Assert(t, ok, "%v", err)
 			assert.Assert(t, strings.Contains(e.Msg, want), e.Msg)
@@ -170,7 +170,7 @@ func TestExpandErrors(t *testing.T) {
 			assert.Assert(t, strings.Contains(e.Excerpt(), ">>> "+src[:4]))
 		})
 	}
-	_, _, err := Expand(last(t, "FROM x\nRUN --mount=type=cach,target=/x true"), NewLex('\\'), Vars{})
+	_, _, err := expandInstruction(last(t, "FROM x\nRUN --mount=type=cach,target=/x true"), NewLex('\\'), Vars{})
 	assert.Equal(t, err.(*Error).Hint, "did you mean cache?")
 }
 
@@ -182,7 +182,7 @@ func TestAccepted(t *testing.T) {
 		"ADD --checksum=abc https://h/r.git#main /", "COPY github.com/a/b /",
 		"STOPSIGNAL SIGTERM", "STOPSIGNAL term", "STOPSIGNAL 15", "STOPSIGNAL SIGRTMIN+3", "STOPSIGNAL RTMAX-14",
 	} {
-		_, _, err := Expand(last(t, "FROM x\n"+src), NewLex('\\'), Vars{})
+		_, _, err := expandInstruction(last(t, "FROM x\n"+src), NewLex('\\'), Vars{})
 		assert.NilError(t, err, src)
 	}
 	for _, s := range []string{"RTMIN+16", "RTMIN+03", "RTMIN+", "SIGSIGTERM", ""} {
@@ -206,21 +206,21 @@ func TestPorts(t *testing.T) {
 func TestArgs(t *testing.T) {
 	none := Vars{}
 	f := parse(t, "ARG A=1\nARG B=$A-$C D\nARG TARGETOS=mine E=5\nFROM x\n")
-	g, err := f.Globals(NewVars([]string{"TARGETOS=linux", "C=c"}), NewVars([]string{"E=6", "Z=9"}))
+	g, err := f.globals(NewVars([]string{"TARGETOS=linux", "C=c"}), NewVars([]string{"E=6", "Z=9"}))
 	assert.NilError(t, err)
 	assert.DeepEqual(t, g.Slice(), []string{"TARGETOS=mine", "C=c", "A=1", "B=1-c", "E=6"})
 
 	a := last(t, "FROM x\nARG A B=b C=$B$env$u D= E=${nope:?x} F").(*Arg)
-	values, undefined, err := a.Resolve(NewLex('\\'), NewVars([]string{"env=e"}), NewVars([]string{"E=given"}), NewVars([]string{"A=global", "B=global"}))
+	values, undefined, err := a.resolve(NewLex('\\'), NewVars([]string{"env=e"}), Arguments{NewVars([]string{"E=given"}), NewVars([]string{"A=global", "B=global"})})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, undefined, []string{"u"})
 	assert.Equal(t, ArgHistory(values), "ARG A=global B=b C=be D= E=given F")
 	assert.Assert(t, values[0].FromGlobal && !values[1].FromGlobal)
 	assert.Assert(t, values[5].Value == nil)
 
-	_, _, err = a.Resolve(NewLex('\\'), none, none, none)
+	_, _, err = a.resolve(NewLex('\\'), none, Arguments{})
 	assert.Equal(t, err.(*Error).Line(), 2)
-	_, err = parse(t, "ARG a=${b:?c}\nFROM x").Globals(none, none)
+	_, err = parse(t, "ARG a=${b:?c}\nFROM x").globals(none, none)
 	assert.Equal(t, err.(*Error).Line(), 1)
 }
 

@@ -18,8 +18,8 @@ func (r Range) IsZero() bool { return r == Range{} }
 type File struct {
 	// Name is how messages call the file: the path as the user gave it.
 	Name string
-	// Source is the text, as it was read.
-	Source []byte
+	// Text is the file as it was read.
+	Text []byte
 	// Escape is the escape character: a backslash unless "# escape=" says a backtick.
 	Escape rune
 	// Syntax is the value of "# syntax=", or empty. It is not obeyed: the language of this package is built in.
@@ -49,7 +49,8 @@ type Stage struct {
 	Instructions []Instruction
 	// Range is that of the FROM instruction.
 	Range Range
-	// Comment is the stage's description: the rest of a comment line right above FROM that starts with the stage's name.
+	// Comment is the stage's description: the rest of a comment line right above FROM that starts with the stage's
+	// name.
 	Comment string
 	// Original is the FROM instruction as one line.
 	Original string
@@ -86,9 +87,9 @@ func (f *File) Errorf(r Range, format string, args ...any) *Error {
 	return f.origin().errorf(r, format, args...)
 }
 
-// Stage finds a stage by name, ignoring case, among the stages before the given index, and takes the last of several with
-// one name. A FROM passes its own stage's index; COPY --from, RUN --mount=from and --target pass len(f.Stages), because
-// BuildKit resolves them when all stages are known.
+// Stage finds a stage by name, ignoring case, among the stages before the given index, and takes the last of several
+// with one name. A FROM passes its own stage's index; COPY --from, RUN --mount=from and --target pass len(f.Stages),
+// because BuildKit resolves them when all stages are known.
 func (f *File) Stage(name string, before int) (*Stage, bool) {
 	name = strings.ToLower(name)
 	if name == "" {
@@ -102,45 +103,44 @@ func (f *File) Stage(name string, before int) (*Stage, bool) {
 	return nil, false
 }
 
-// SourceStage finds the stage that COPY --from or a mount's from means: by name, the last one in the file with it, or by
+// FromStage finds the stage that COPY --from or a mount's from means: by name, the last one in the file with it, or by
 // number. It is false for an image or a named context.
-func (f *File) SourceStage(from string) (*Stage, bool) {
+func (f *File) FromStage(from string) (*Stage, bool) {
 	if n, err := strconv.Atoi(from); err == nil && 0 <= n && n < len(f.Stages) {
 		return f.Stages[n], true
 	}
 	return f.Stage(from, len(f.Stages))
 }
 
-// Target returns the stage to build: the last one with that name, or the last of all when name is empty. The error is an *Error.
-func (f *File) Target(name string) (*Stage, error) {
-	if name == "" {
+// Target returns the stage to build: the last one with that name, the one with that number, or the last of all when
+// target is empty. The error is an *Error.
+func (f *File) Target(target string) (*Stage, error) {
+	if target == "" {
 		return f.Stages[len(f.Stages)-1], nil
 	}
-	if s, ok := f.Stage(name, len(f.Stages)); ok {
+	if s, ok := f.FromStage(target); ok {
 		return s, nil
 	}
-	e := f.Errorf(Range{}, "target stage %q not found", name)
-	var names []string
-	for _, s := range f.Stages {
-		if s.Name != "" {
-			names = append(names, s.Name)
-		}
-	}
-	if match := nearest(name, names, true); match != "" {
+	e := f.Errorf(Range{}, "target stage %q could not be found", target)
+	if match := f.SimilarStage(target); match != "" {
 		e.Hint = didYouMean(match)
+	} else if names := f.stageNames(); len(names) > 0 {
+		e.Hint = "there are " + strings.Join(names, ", ")
 	}
 	return nil, e
 }
 
 // SimilarStage returns the name of a stage that is spelled almost like name, or "".
-func (f *File) SimilarStage(name string) string {
+func (f *File) SimilarStage(name string) string { return nearest(name, f.stageNames(), true) }
+
+func (f *File) stageNames() []string {
 	var names []string
 	for _, s := range f.Stages {
 		if s.Name != "" {
 			names = append(names, s.Name)
 		}
 	}
-	return nearest(name, names, true)
+	return names
 }
 
-func (f *File) origin() *origin { return &origin{name: f.Name, source: f.Source} }
+func (f *File) origin() *origin { return &origin{name: f.Name, text: f.Text} }

@@ -26,12 +26,12 @@ func FuzzParse(f *testing.F) {
 		env := NewVars([]string{"a=1", "c=*"})
 		for _, s := range file.Stages {
 			for _, i := range s.Instructions {
-				expanded, _, err := Expand(i, NewLex(file.Escape), env)
+				expanded, _, err := expandInstruction(i, NewLex(file.Escape), env)
 				if err != nil {
 					err.(*Error).Excerpt()
 					continue
 				}
-				if DisplayName(expanded, NewLex(file.Escape), env) == "" {
+				if scopeOf(file, env).DisplayName(expanded) == "" {
 					t.Errorf("%q has no name", i)
 				}
 				use(expanded)

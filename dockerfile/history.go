@@ -13,8 +13,8 @@ const HistoryComment = "buildkit.dockerfile.v0"
 // layerSuffix ends the created_by of instructions that make a layer, except WORKDIR.
 const layerSuffix = " # buildkit"
 
-// The History methods return the created_by string of an expanded instruction, to the byte what BuildKit writes, so that
-// images of both compare equal. ONBUILD and FROM have no history entry.
+// The History methods return the created_by string of an expanded instruction, to the byte what BuildKit writes, so
+// that images of both compare equal. ONBUILD and FROM have no history entry.
 
 // History returns the created_by string of a RUN whose Script is s. args are the arguments declared so far in the
 // order of declaration, those of the stages below first; env is what the command sees, and gives them their values.
@@ -77,7 +77,7 @@ func joinPairs(pairs []KeyValue) string {
 	return b.String()
 }
 
-// ArgHistory returns the created_by string of an ARG with the values that Resolve gave it.
+// ArgHistory returns the created_by string of an ARG with the values that Scope.Apply gave it.
 func ArgHistory(values []ArgValue) string {
 	words := []string{"ARG"}
 	for _, v := range values {
@@ -93,8 +93,8 @@ func ArgHistory(values []ArgValue) string {
 // History returns the created_by string of a WORKDIR that leads to dir (see Dir).
 func (w *Workdir) History(dir string) string { return "WORKDIR " + dir }
 
-// Dir returns the absolute directory that an expanded WORKDIR leads to from the current one. Only one other than "/" makes a
-// layer.
+// Dir returns the absolute directory that an expanded WORKDIR leads to from the current one. Only one other than "/"
+// makes a layer.
 func (w *Workdir) Dir(current string) string {
 	if path.IsAbs(w.Path) {
 		return path.Clean(w.Path)
@@ -138,15 +138,15 @@ func (h *Healthcheck) History() string {
 	}{h.Test, h.Interval, h.Timeout, h.StartPeriod, h.StartInterval, h.Retries})
 }
 
-// DisplayName returns how progress shows an instruction: its line with the keyword in upper case and variables expanded,
-// with the first line of a RUN's only heredoc behind it. env is what the instruction sees; a variable that a RUN takes from a
+// DisplayName returns how progress shows an instruction that sees this scope: its line with the keyword in upper case
+// and variables expanded, with the first line of a RUN's only heredoc behind it. A variable that a RUN takes from a
 // secret shows as ****.
-func DisplayName(i Instruction, l *Lex, env Environment) string {
+func (s Scope) DisplayName(i Instruction) string {
 	line := i.String()
 	if r, ok := i.(*Run); ok {
-		return upperKeyword(r.displayLine(line, l, env))
+		return upperKeyword(r.displayLine(line, s.lex, s.Env))
 	}
-	text, _, err := l.Word(line, env)
+	text, _, err := s.lex.Word(line, s.Env)
 	if err != nil {
 		text = line
 	}

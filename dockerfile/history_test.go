@@ -80,9 +80,9 @@ func TestDisplayName(t *testing.T) {
 		"VOLUME '":                              "VOLUME '",
 	} {
 		i := last(t, "FROM x\n"+src)
-		if expanded, _, err := Expand(i, NewLex('\\'), env); err == nil {
+		if expanded, _, err := expandInstruction(i, NewLex('\\'), env); err == nil {
 			i = expanded
 		}
-		assert.Equal(t, DisplayName(i, NewLex('\\'), env), want)
+		assert.Equal(t, scopeOf(&File{Escape: '\\'}, env).DisplayName(i), want)
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Instruction is one instruction of a stage, one of the pointer types of this package: *Run, *Copy (also for ADD), *Env,
-// *Label, *Arg, *Workdir, *User, *Cmd, *Entrypoint, *Expose, *Volume, *StopSignal, *Healthcheck, *OnBuild, *Maintainer, *Shell.
+// Instruction is one instruction of a stage, one of the pointer types of this package: *Run, *Copy (also for ADD),
+// *Env, *Label, *Arg, *Workdir, *User, *Cmd, *Entrypoint, *Expose, *Volume, *StopSignal, *Healthcheck, *OnBuild,
+// *Maintainer, *Shell.
 type Instruction interface {
 	// Keyword is the instruction's name in upper case.
 	Keyword() string
@@ -17,24 +18,24 @@ type Instruction interface {
 	// String is the instruction as one line with continuations joined, without the content of its heredocs.
 	String() string
 
-	source() *written
+	place() *written
 }
 
 // origin is the file that an instruction was read from.
 type origin struct {
-	name   string
-	source []byte
+	name string
+	text []byte
 }
 
-// written is what every instruction keeps of its source. Expand starts from node again, so that expansion never changes what
-// was parsed.
+// written is what every instruction keeps of its source. Expand starts from node again, so that expansion never changes
+// what was parsed.
 type written struct {
 	node *parser.Node
 	from *origin
 	at   Range
 }
 
-func (w *written) source() *written { return w }
+func (w *written) place() *written { return w }
 
 // Keyword returns the instruction's name in upper case.
 func (w *written) Keyword() string {
@@ -69,7 +70,8 @@ type Command struct {
 type Heredoc struct {
 	// Name is the delimiter, and the file's name in COPY and ADD.
 	Name string
-	// Content is exact to the byte. In COPY and ADD leading tabs are already removed where Chomp says so; a RUN's is raw.
+	// Content is exact to the byte. In COPY and ADD leading tabs are already removed where Chomp says so; a RUN's is
+	// raw.
 	Content string
 	// Expand says that variables in a COPY's or ADD's content are expanded (the delimiter was not quoted).
 	Expand bool
@@ -82,19 +84,62 @@ type Run struct {
 	written
 	Command
 	// Mounts are complete only after Expand: before it only From is set.
-	Mounts []Mount
-	// Network is default, none or host; Security is sandbox or insecure.
-	Network  string
-	Security string
+	Mounts   []Mount
+	Network  Network
+	Security Security
 	Devices  []Device
 	// Flags are the names of the flags that were given, sorted.
 	Flags []string
 }
 
+// Network is the value of RUN --network: what of the network the command sees.
+type Network string
+
+// The networks that the language has.
+const (
+	// NetworkDefault leaves it to the command line.
+	NetworkDefault Network = "default"
+	NetworkNone    Network = "none"
+	NetworkHost    Network = "host"
+)
+
+// Security is the value of RUN --security: what walls are around the command.
+type Security string
+
+// The values of --security.
+const (
+	SecuritySandbox  Security = "sandbox"
+	SecurityInsecure Security = "insecure"
+)
+
+// MountType is the type of a Mount.
+type MountType string
+
+// The types of a Mount.
+const (
+	MountBind   MountType = "bind"
+	MountCache  MountType = "cache"
+	MountTmpfs  MountType = "tmpfs"
+	MountSecret MountType = "secret"
+	MountSSH    MountType = "ssh"
+)
+
+// Sharing says what happens when two commands want one cache at a time.
+type Sharing string
+
+// The ways to share a cache.
+const (
+	// SharingShared lets both write.
+	SharingShared Sharing = "shared"
+	// SharingPrivate gives the second one a cache of its own.
+	SharingPrivate Sharing = "private"
+	// SharingLocked lets the second one wait.
+	SharingLocked Sharing = "locked"
+)
+
 // Mount is one --mount of a RUN. Resolved fills what depends on the working directory.
 type Mount struct {
-	// Type is bind, cache, tmpfs, secret or ssh.
-	Type string
+	Type MountType
 	// Source and Target are as written, expanded.
 	Source string
 	Target string
@@ -102,8 +147,8 @@ type Mount struct {
 	From string
 	// ID names a cache, a secret or an ssh agent.
 	ID string
-	// Sharing is shared, private or locked, for caches; empty when not given.
-	Sharing  string
+	// Sharing is that of a cache; empty when not given.
+	Sharing  Sharing
 	ReadOnly bool
 	// Required makes a missing secret or agent an error.
 	Required bool
@@ -168,7 +213,7 @@ type ArgDef struct {
 	Comment string
 }
 
-// Arg is ARG. Values for its definitions come from Arg.Resolve.
+// Arg is ARG. Values for its definitions come from Scope.Apply.
 type Arg struct {
 	written
 	Defs []ArgDef

@@ -14,8 +14,8 @@ import (
 // LintOptions are what Check, Lint and NewOutline have to know of the build. The zero value checks all stages, with no
 // build arguments and base images that nobody knows.
 type LintOptions struct {
-	// Target is the stage that would be built: stages that it does not need are then not looked into. Empty means all stages
-	// or, with NeededOnly (as when building without --target), those that the last one needs.
+	// Target is the stage that would be built: stages that it does not need are then not looked into. Empty means all
+	// stages or, with NeededOnly (as when building without --target), those that the last one needs.
 	Target     string
 	NeededOnly bool
 	// Args are the --build-arg values.
@@ -23,34 +23,27 @@ type LintOptions struct {
 	// BuildPlatform is the machine's; TargetPlatform that of the image. Zero values mean linux/amd64.
 	BuildPlatform  ispec.Platform
 	TargetPlatform ispec.Platform
-	// Base tells about an image that a FROM names, for the platform that the FROM asks for. It returns false when it does not
-	// know: then its variables are not known either, and none is reported as undefined. nil knows nothing.
+	// Base tells about an image that a FROM names, for the platform that the FROM asks for. It returns false when it
+	// does not know: then its variables are not known either, and none is reported as undefined. nil knows nothing.
 	Base func(ref string, platform ispec.Platform) (BaseImage, bool)
-	// Ignored tells whether .dockerignore surely hides a source of COPY or ADD (ignore.Matcher.HidesSource). nil hides none.
+	// Ignored tells whether .dockerignore surely hides a source of COPY or ADD (ignore.Matcher.HidesSource). nil hides
+	// none.
 	Ignored func(source string) bool
 	// Check replaces the options of "# check=" (BUILDKIT_DOCKERFILE_CHECK); nil leaves those.
 	Check *CheckOptions
-}
-
-// BaseImage is what lint rules ask of a base image.
-type BaseImage struct {
-	Platform ispec.Platform
-	// Env, Shell and OnBuild are those of its config.
-	Env     []string
-	Shell   []string
-	OnBuild []string
 }
 
 // Report is the result of Check.
 type Report struct {
 	// Warnings are the violations, sorted by line.
 	Warnings []Warning
-	// Err is the mistake that would stop a build, an *Error, or else, with error=true, that there are violations. It is nil for
-	// a file that can be built as far as can be seen here.
+	// Err is the mistake that would stop a build, an *Error, or else, with error=true, that there are violations. It is
+	// nil for a file that can be built as far as can be seen here.
 	Err error
 }
 
-// Lint returns the violations of BuildKit's lint rules in f, sorted by line. Rules that "# check=skip=" names are silent.
+// Lint returns the violations of BuildKit's lint rules in f, sorted by line. Rules that "# check=skip=" names are
+// silent.
 func Lint(f *File, o LintOptions) []Warning { return Check(f, o).Warnings }
 
 // Check evaluates f as a build would do, without building, and returns the violations of BuildKit's lint rules and the
@@ -124,7 +117,7 @@ func (l *ruleLinter) file() {
 	for _, s := range l.f.Stages {
 		l.parse(s.at.node)
 		for _, i := range s.Instructions {
-			l.parse(i.source().node)
+			l.parse(i.place().node)
 		}
 	}
 	l.stageNames()
@@ -157,7 +150,7 @@ func (l *ruleLinter) casing() {
 	for _, s := range l.f.Stages {
 		all = append(all, &s.at)
 		for _, i := range s.Instructions {
-			all = append(all, i.source())
+			all = append(all, i.place())
 		}
 	}
 	lower, upper := 0, 0

@@ -122,7 +122,7 @@ func TestCheckDirective(t *testing.T) {
 
 func TestCheckMistakes(t *testing.T) {
 	for src, want := range map[string]string{
-		"FROM $a":                               "1: the base name $a is empty",
+		"FROM $a":                               "1: base name ($a) should not be blank",
 		"FROM --platform=a/b/c/d x":             "1: --platform=a/b/c/d",
 		"FROM x AS a\nUSER ${x:?why}\nFROM x":   "2: expand",
 		"FROM x AS a\nEXPOSE x\nFROM a":         `2: invalid port "x"`,
@@ -156,7 +156,7 @@ FROM c
 	assert.DeepEqual(t, found(t, src, LintOptions{}), []string{"JSONArgsRecommended:2", "JSONArgsRecommended:4", "JSONArgsRecommended:10"})
 	assert.DeepEqual(t, found(t, src, LintOptions{NeededOnly: true}), []string{"JSONArgsRecommended:2"})
 	assert.DeepEqual(t, found(t, src, LintOptions{Target: "D"}), []string{"JSONArgsRecommended:2", "JSONArgsRecommended:4"})
-	assert.ErrorContains(t, Check(parse(t, src), LintOptions{Target: "f"}).Err, `target stage "f" not found`)
+	assert.ErrorContains(t, Check(parse(t, src), LintOptions{Target: "f"}).Err, `target stage "f" could not be found`)
 }
 
 // Triggers are looked at where they fire.
@@ -195,16 +195,16 @@ RUN --mount=type=secret,id=tok --mount=type=ssh,id=b true
 			{Name: "FULL", Value: "9-x", Range: Range{4, 4}},
 			{Name: "MODE", Value: "9", Range: Range{15, 15}},
 		},
-		Secrets: []OutlineInput{{Name: "tok", Range: Range{16, 16}}},
-		SSH:     []OutlineInput{{Name: "default", Required: true, Range: Range{8, 8}}, {Name: "b", Range: Range{16, 16}}},
+		Secrets: []OutlineCredential{{Name: "tok", Range: Range{16, 16}}},
+		SSH:     []OutlineCredential{{Name: "default", Required: true, Range: Range{8, 8}}, {Name: "b", Range: Range{16, 16}}},
 	})
 	out, err = NewOutline(parse(t, src), LintOptions{Target: "other"})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, out, &Outline{
-		Name: "other", Args: []OutlineArg{{Name: "OTHER", Range: Range{10, 10}}}, Secrets: []OutlineInput{{Name: "o", Range: Range{11, 11}}},
+		Name: "other", Args: []OutlineArg{{Name: "OTHER", Range: Range{10, 10}}}, Secrets: []OutlineCredential{{Name: "o", Range: Range{11, 11}}},
 	})
 	_, err = NewOutline(parse(t, src), LintOptions{Target: "no"})
-	assert.ErrorContains(t, err, "not found")
+	assert.ErrorContains(t, err, "could not be found")
 }
 
 func TestTargets(t *testing.T) {
@@ -216,7 +216,7 @@ func TestTargets(t *testing.T) {
 
 func TestPlatformArgs(t *testing.T) {
 	arm := ispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}
-	vars := PlatformArgs(ispec.Platform{OS: "linux", Architecture: "amd64"}, arm, "", NewVars([]string{"TARGETARCH=mine"}))
+	vars := platformArgs(ispec.Platform{OS: "linux", Architecture: "amd64"}, arm, "", NewVars([]string{"TARGETARCH=mine"}))
 	assert.Equal(t, strings.Join(vars.Slice(), " "), "BUILDPLATFORM=linux/amd64 BUILDOS=linux BUILDOSVERSION= BUILDARCH=amd64 BUILDVARIANT= "+
 		"TARGETPLATFORM=linux/arm/v7 TARGETOS=linux TARGETOSVERSION= TARGETARCH=mine TARGETVARIANT=v7 TARGETSTAGE=default")
 }

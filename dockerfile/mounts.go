@@ -6,15 +6,6 @@ import (
 	"path"
 )
 
-// The types of a Mount.
-const (
-	MountBind   = "bind"
-	MountCache  = "cache"
-	MountTmpfs  = "tmpfs"
-	MountSecret = "secret"
-	MountSSH    = "ssh"
-)
-
 // Resolved returns an expanded mount with its defaults filled in and its target made absolute, relative ones against workdir:
 //
 //   - cache: ID is the target as written, cleaned, and Sharing is shared;
@@ -33,7 +24,7 @@ func (m Mount) Resolved(workdir string) (Mount, error) {
 			m.ID = path.Clean(m.Target)
 		}
 		if m.Sharing == "" {
-			m.Sharing = "shared"
+			m.Sharing = SharingShared
 		}
 	}
 	m.Target = absolute(workdir, m.Target)

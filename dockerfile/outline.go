@@ -8,11 +8,11 @@ import (
 // Outline says what a build of one stage takes: what "--call=outline" prints.
 type Outline struct {
 	// Name and Description are the stage's; both may be empty.
-	Name        string         `json:"name,omitempty"`
-	Description string         `json:"description,omitempty"`
-	Args        []OutlineArg   `json:"args,omitempty"`
-	Secrets     []OutlineInput `json:"secrets,omitempty"`
-	SSH         []OutlineInput `json:"ssh,omitempty"`
+	Name        string              `json:"name,omitempty"`
+	Description string              `json:"description,omitempty"`
+	Args        []OutlineArg        `json:"args,omitempty"`
+	Secrets     []OutlineCredential `json:"secrets,omitempty"`
+	SSH         []OutlineCredential `json:"ssh,omitempty"`
 }
 
 // OutlineArg is an argument that the stage, or a stage below or beside it that it needs, uses.
@@ -24,8 +24,8 @@ type OutlineArg struct {
 	Range Range  `json:"range"`
 }
 
-// OutlineInput is a secret or an ssh agent by its id.
-type OutlineInput struct {
+// OutlineCredential is a secret or an ssh agent by its id.
+type OutlineCredential struct {
 	Name     string `json:"name"`
 	Required bool   `json:"required,omitempty"`
 	Range    Range  `json:"range"`
@@ -53,8 +53,8 @@ func Targets(f *File) []Target {
 	return all
 }
 
-// NewOutline evaluates f for o.Target (empty: the last stage) and says what that build takes, each list in the order of the
-// file. The error is an *Error.
+// NewOutline evaluates f for o.Target (empty: the last stage) and says what that build takes, each list in the order of
+// the file. The error is an *Error.
 func NewOutline(f *File, o LintOptions) (*Outline, error) {
 	o.NeededOnly = true
 	w, err := walk(f, o, newRuleLinter(f, LintOptions{Check: &CheckOptions{SkipAll: true}}))
@@ -69,7 +69,7 @@ func NewOutline(f *File, o LintOptions) (*Outline, error) {
 	seen := collected{args: map[string]bool{}, secrets: map[string]bool{}, ssh: map[string]bool{}, stages: map[int]bool{}}
 	w.collect(out, w.target, global, seen)
 	slices.SortStableFunc(out.Args, func(a, b OutlineArg) int { return cmp.Compare(a.Range.Start, b.Range.Start) })
-	byLine := func(a, b OutlineInput) int { return cmp.Compare(a.Range.Start, b.Range.Start) }
+	byLine := func(a, b OutlineCredential) int { return cmp.Compare(a.Range.Start, b.Range.Start) }
 	slices.SortStableFunc(out.Secrets, byLine)
 	slices.SortStableFunc(out.SSH, byLine)
 	return out, nil
@@ -80,7 +80,7 @@ type offers struct {
 	args []OutlineArg
 	// uses are the global arguments that it uses.
 	uses         []string
-	secrets, ssh []OutlineInput
+	secrets, ssh []OutlineCredential
 }
 
 // arg notes an ARG. One that only takes over a global argument, declared or predefined, is that argument's use.
@@ -103,12 +103,12 @@ func (o *offers) run(r *Run) error {
 		if err != nil && (m.Type == MountSecret || m.Type == MountSSH) {
 			return r.from.wrap(err, r.at)
 		}
-		input := OutlineInput{Name: resolved.ID, Required: m.Required, Range: r.at}
+		credential := OutlineCredential{Name: resolved.ID, Required: m.Required, Range: r.at}
 		switch m.Type {
 		case MountSecret:
-			o.secrets = append(o.secrets, input)
+			o.secrets = append(o.secrets, credential)
 		case MountSSH:
-			o.ssh = append(o.ssh, input)
+			o.ssh = append(o.ssh, credential)
 		}
 	}
 	return nil
@@ -125,9 +125,9 @@ func (w *walker) globalArgs() (map[string]globalArg, error) {
 	for _, a := range w.f.Args {
 		for _, def := range a.Defs {
 			g := globalArg{OutlineArg: OutlineArg{Name: def.Name, Description: def.Comment, Range: a.at}}
-			g.Value, _ = w.globals.Get(def.Name)
+			g.Value, _ = w.args.Global.Get(def.Name)
 			if _, given := w.o.Args.Get(def.Name); def.Default != nil && !given {
-				e, err := w.lex.Expand(*def.Default, w.globals)
+				e, err := w.lex.Expand(*def.Default, w.args.Global)
 				if err != nil {
 					return nil, a.from.wrap(err, a.at)
 				}
@@ -147,11 +147,11 @@ type collected struct {
 
 // collect adds what s and the stages that it needs offer; what is nearer to the target wins.
 func (w *walker) collect(out *Outline, s *Stage, global map[string]globalArg, seen collected) {
-	if seen.stages[s.Index] || w.states[s.Index] == nil {
+	if seen.stages[s.Index] || w.found[s.Index] == nil {
 		return
 	}
 	seen.stages[s.Index] = true
-	o := w.states[s.Index].offers
+	o := w.found[s.Index].offers
 	// Of two definitions of one argument in a stage the later counts.
 	for _, a := range slices.Backward(o.args) {
 		out.addArg(a, seen)
@@ -170,8 +170,8 @@ func (w *walker) collect(out *Outline, s *Stage, global map[string]globalArg, se
 	for _, name := range o.uses {
 		use(name)
 	}
-	out.Secrets = addInputs(out.Secrets, o.secrets, seen.secrets)
-	out.SSH = addInputs(out.SSH, o.ssh, seen.ssh)
+	out.Secrets = addCredentials(out.Secrets, o.secrets, seen.secrets)
+	out.SSH = addCredentials(out.SSH, o.ssh, seen.ssh)
 	for _, d := range w.dependencies(s) {
 		w.collect(out, d, global, seen)
 	}
@@ -184,7 +184,7 @@ func (o *Outline) addArg(a OutlineArg, seen collected) {
 	}
 }
 
-func addInputs(to, more []OutlineInput, seen map[string]bool) []OutlineInput {
+func addCredentials(to, more []OutlineCredential, seen map[string]bool) []OutlineCredential {
 	for _, in := range more {
 		if !seen[in.Name] {
 			seen[in.Name] = true

@@ -15,7 +15,7 @@ import (
 // Parse reads a Dockerfile. name is what messages call it. A byte order mark and CRLF line ends are fine. The error is
 // always an *Error.
 func Parse(name string, src []byte) (*File, error) {
-	f := &File{Name: name, Source: src, Escape: parser.DefaultEscapeToken}
+	f := &File{Name: name, Text: src, Escape: parser.DefaultEscapeToken}
 	o := f.origin()
 	if len(bytes.TrimSpace(src)) == 0 {
 		return nil, o.errorf(Range{}, "the Dockerfile is empty")
@@ -38,7 +38,7 @@ func Parse(name string, src []byte) (*File, error) {
 
 // read parses the instructions.
 func (f *File) read(o *origin) error {
-	tree, err := parser.Parse(bytes.NewReader(f.Source))
+	tree, err := parser.Parse(bytes.NewReader(f.Text))
 	if err != nil {
 		return o.wrap(err, Range{})
 	}
@@ -146,7 +146,7 @@ func (f *File) directives(o *origin) error {
 	if err := checkDirectives(o); err != nil {
 		return err
 	}
-	if _, value, ranges, ok := parser.DetectSyntax(f.Source); ok {
+	if _, value, ranges, ok := parser.DetectSyntax(f.Text); ok {
 		f.Syntax = value
 		if at := merge([][]parser.Range{ranges}); len(at) > 0 && foreignSyntax(value) {
 			f.Warnings = append(f.Warnings, Warning{
@@ -155,7 +155,7 @@ func (f *File) directives(o *origin) error {
 			})
 		}
 	}
-	if value, _, ranges, ok := parser.ParseDirective("check", f.Source); ok {
+	if value, _, ranges, ok := parser.ParseDirective("check", f.Text); ok {
 		options, err := ParseCheck(value)
 		if err != nil {
 			e := o.errorf(Range{}, "%v", err)
@@ -184,7 +184,7 @@ func foreignSyntax(value string) bool {
 // checkDirectives finds a repeated directive or a bad escape character. The parser finds them too, but says the line before.
 func checkDirectives(o *origin) error {
 	var p parser.DirectiveParser
-	src := bytes.TrimPrefix(o.source, []byte("\xef\xbb\xbf"))
+	src := bytes.TrimPrefix(o.text, []byte("\xef\xbb\xbf"))
 	line := 0
 	for text := range bytes.Lines(src) {
 		line++
@@ -205,7 +205,7 @@ func checkDirectives(o *origin) error {
 // checkLines finds a line that the parser cannot take, which it would report without saying where.
 func checkLines(o *origin) error {
 	line := 0
-	for text := range bytes.Lines(o.source) {
+	for text := range bytes.Lines(o.text) {
 		line++
 		if len(text) >= bufio.MaxScanTokenSize {
 			return o.errorf(Range{line, line}, "line has %d bytes, more than the allowed %d", len(text), bufio.MaxScanTokenSize-1)

@@ -185,7 +185,7 @@ SHELL ["bash", "-c"]`).(*Shell).Args, []string{"bash", "-c"})
 
 	r := last(t, "FROM x\nRUN --network=none --security=insecure --device=vendor.com/a=b -- --x y").(*Run)
 	assert.DeepEqual(t, r.Flags, []string{"device", "network", "security"})
-	assert.DeepEqual(t, []string{r.Network, r.Security, r.Args[0]}, []string{"none", "insecure", "--x y"})
+	assert.DeepEqual(t, []string{string(r.Network), string(r.Security), r.Args[0]}, []string{"none", "insecure", "--x y"})
 	assert.DeepEqual(t, r.Devices, []Device{{Name: "vendor.com/a=b"}})
 
 	g := last(t, "FROM x\n# V the version\nARG V=1 W X=").(*Arg)
@@ -215,13 +215,13 @@ func TestStageLookup(t *testing.T) {
 	assert.Assert(t, ok && s.Index == 0)
 	_, ok = f.Stage("x", 0)
 	assert.Assert(t, !ok)
-	s, _ = f.SourceStage("x")
+	s, _ = f.FromStage("x")
 	assert.Equal(t, s.Index, 2)
-	s, _ = f.SourceStage("1")
+	s, _ = f.FromStage("1")
 	assert.Equal(t, s.Index, 1)
-	_, ok = f.SourceStage("4")
+	_, ok = f.FromStage("4")
 	assert.Assert(t, !ok)
-	_, ok = f.SourceStage("")
+	_, ok = f.FromStage("")
 	assert.Assert(t, !ok)
 
 	s, err := f.Target("")
@@ -229,6 +229,13 @@ func TestStageLookup(t *testing.T) {
 	assert.Equal(t, s.Index, 3)
 	_, err = parse(t, "FROM a AS build\nFROM b").Target("biuld")
 	assert.Equal(t, err.(*Error).Hint, "did you mean build?")
+	_, err = parse(t, "FROM a AS build\nFROM b AS base").Target("zzzzz")
+	assert.Equal(t, err.(*Error).Hint, "there are build, base")
+	s, err = f.Target("2")
+	assert.NilError(t, err)
+	assert.Equal(t, s.Index, 2)
+	_, err = f.Target("4")
+	assert.ErrorContains(t, err, "could not be found")
 }
 
 // Row 109: triggers.
@@ -246,7 +253,7 @@ func TestOnBuild(t *testing.T) {
 	assert.Equal(t, i.Range(), Range{3, 3})
 	i, err = f.ParseOnBuild("USER ${a:?no}", f.Stages[1].Range)
 	assert.NilError(t, err)
-	_, _, err = Expand(i, NewLex('\\'), Vars{})
+	_, _, err = expandInstruction(i, NewLex('\\'), Vars{})
 	assert.Equal(t, err.(*Error).Line(), 3)
 	assert.Equal(t, err.(*Error).File, "Dockerfile")
 

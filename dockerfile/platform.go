@@ -1,13 +1,15 @@
 package dockerfile
 
 import (
+	"errors"
+
 	"github.com/containerd/platforms"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// PlatformArgs returns the predefined arguments of a build for target on a machine of platform build: BUILD* and TARGET*. stage
+// platformArgs returns the predefined arguments of a build for target on a machine of platform build: BUILD* and TARGET*. stage
 // is the name of the target stage; one without a name is "default". Values in given replace them.
-func PlatformArgs(build, target ispec.Platform, stage string, given Environment) Vars {
+func platformArgs(build, target ispec.Platform, stage string, given Environment) Vars {
 	if stage == "" {
 		stage = "default"
 	}
@@ -31,4 +33,12 @@ func PlatformArgs(build, target ispec.Platform, stage string, given Environment)
 		vars = vars.With(kv.Key, kv.Value)
 	}
 	return vars
+}
+
+// parsePlatform reads "os/arch[/variant]" or one part of it.
+func parsePlatform(s string) (ispec.Platform, error) {
+	if s == "" {
+		return ispec.Platform{}, errors.New("the platform is empty")
+	}
+	return platforms.Parse(s)
 }

@@ -14,7 +14,7 @@ import (
 
 // baseNames runs InvalidDefaultArgInFrom: base names have to be valid when no build argument is given.
 func (w *walker) baseNames(predefined Vars) {
-	globals, err := w.f.Globals(predefined, Vars{})
+	globals, err := w.f.globals(predefined, Vars{})
 	if err != nil {
 		return
 	}
@@ -36,7 +36,7 @@ func (w *walker) undeclared(l *linter.Linter, s *Stage, e Expansion) {
 		if w.f.declaresGlobal(name) {
 			continue
 		}
-		keys := w.globals.Keys()
+		keys := w.args.Global.Keys()
 		for _, a := range w.f.Args {
 			for _, def := range a.Defs {
 				keys = append(keys, def.Name)
@@ -48,7 +48,7 @@ func (w *walker) undeclared(l *linter.Linter, s *Stage, e Expansion) {
 
 // platformFlag runs RedundantTargetPlatform and FromPlatformFlagConstDisallowed.
 func (w *walker) platformFlag(l *linter.Linter, s *Stage, e Expansion) {
-	target, _ := w.globals.Get("TARGETPLATFORM")
+	target, _ := w.args.Global.Get("TARGETPLATFORM")
 	if slices.Equal(e.Used, []string{"TARGETPLATFORM"}) && len(e.Undefined) == 0 && e.Text == target {
 		l.Run(&linter.RuleRedundantTargetPlatform, location(s.Range), linter.RuleRedundantTargetPlatform.Format(s.Platform))
 	}
@@ -73,21 +73,15 @@ func (w *walker) basePlatform(s *Stage, b base, image BaseImage) {
 		b.ref, platforms.FormatAll(platforms.Normalize(want)), platforms.FormatAll(platforms.Normalize(have))))
 }
 
-// IsEnvironmentArg tells whether an argument that has been declared is seen by a RUN; those that only steer the scan for a
-// bill of materials are not.
-func IsEnvironmentArg(name string) bool {
-	return name != "BUILDKIT_SBOM_SCAN_CONTEXT" && name != "BUILDKIT_SBOM_SCAN_STAGE"
-}
-
-// undefined runs UndefinedVar. An ARG without a value counts as defined; nothing is said where the base image's variables
-// are not known.
-func (w *walker) undefined(l *linter.Linter, st *stageState, src *written, names []string) {
+// undefined runs UndefinedVar. An ARG without a value counts as defined; nothing is said where the base image's
+// variables are not known.
+func (w *walker) undefined(l *linter.Linter, st *findings, src *written, names []string) {
 	for _, name := range names {
-		declared := slices.ContainsFunc(st.args, func(a ArgValue) bool { return a.Name == name })
-		if declared || !st.known || !IsEnvironmentArg(name) {
+		declared := slices.ContainsFunc(st.scope.Args, func(a ArgValue) bool { return a.Name == name })
+		if declared || !st.known || !isEnvironmentArg(name) {
 			continue
 		}
-		l.Run(&linter.RuleUndefinedVar, location(src.at), linter.RuleUndefinedVar.Format(name, nearest(name, st.env.Keys(), true)))
+		l.Run(&linter.RuleUndefinedVar, location(src.at), linter.RuleUndefinedVar.Format(name, nearest(name, st.scope.Env.Keys(), true)))
 	}
 }
 
@@ -134,20 +128,20 @@ func (w *walker) once(l *linter.Linter, src *written, last *Range) {
 }
 
 // jsonArgs runs JSONArgsRecommended. Who sets SHELL has chosen the shell form.
-func (w *walker) jsonArgs(l *linter.Linter, st *stageState, src *written, c Command) {
-	if c.Shell && len(st.shell) == 0 {
+func (w *walker) jsonArgs(l *linter.Linter, st *findings, src *written, c Command) {
+	if c.Shell && len(st.scope.Shell) == 0 {
 		l.Run(&linter.RuleJSONArgsRecommended, location(src.at), linter.RuleJSONArgsRecommended.Format(src.node.Value))
 	}
 }
 
 // ports runs ExposeProtoCasing and ExposeInvalidFormat.
-func (w *walker) ports(l *linter.Linter, st *stageState, src *written) error {
+func (w *walker) ports(l *linter.Linter, st *findings, src *written) error {
 	parsed, err := parseNode(src.node)
 	if err != nil {
 		return src.from.wrap(err, src.at)
 	}
 	for _, raw := range parsed.(*instructions.ExposeCommand).Ports {
-		words, err := w.lex.Words(raw, st.env)
+		words, err := w.lex.Words(raw, st.scope.Env)
 		if err != nil {
 			return src.from.wrap(err, src.at)
 		}
@@ -168,7 +162,7 @@ func (w *walker) ports(l *linter.Linter, st *stageState, src *written) error {
 }
 
 // relativeWorkdir runs WorkdirRelativePath on the first WORKDIR of a stage and the stages below it.
-func (w *walker) relativeWorkdir(l *linter.Linter, st *stageState, src *written, dir string) {
+func (w *walker) relativeWorkdir(l *linter.Linter, st *findings, src *written, dir string) {
 	if !st.workdir && !path.IsAbs(dir) {
 		l.Run(&linter.RuleWorkdirRelativePath, location(src.at), linter.RuleWorkdirRelativePath.Format(dir))
 	}

@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"slices"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -11,16 +10,17 @@ import (
 // scratch is the name of the empty base.
 const scratch = "scratch"
 
-// walker evaluates the stages of a file as a build would, as far as that goes without building, and lets the rules look on.
+// walker evaluates the stages of a file as a build would, as far as that goes without building, and lets the rules look
+// on.
 type walker struct {
-	f       *File
-	o       LintOptions
-	lex     *Lex
-	rules   *ruleLinter
-	target  *Stage
-	globals Vars
-	bases   []base // by stage
-	states  []*stageState
+	f      *File
+	o      LintOptions
+	lex    *Lex
+	rules  *ruleLinter
+	target *Stage
+	args   Arguments
+	bases  []base // by stage
+	found  []*findings
 }
 
 // base is what a stage stands on.
@@ -31,13 +31,11 @@ type base struct {
 	used     []string // global arguments in the FROM
 }
 
-// stageState is what is known of a stage at some instruction.
-type stageState struct {
-	// known says that env holds all variables: that of the base image were known.
+// findings are what the rules and the outline know of a stage at some instruction.
+type findings struct {
+	scope Scope
+	// known says that the scope has all variables: those of the base image were known.
 	known bool
-	env   Vars
-	args  []ArgValue
-	shell []string
 	// workdir says that a WORKDIR was there.
 	workdir bool
 	// cmd, entrypoint and healthcheck are where the last one of its kind stands in this stage.
@@ -47,19 +45,17 @@ type stageState struct {
 
 // walk evaluates f. The error is an *Error; the rules have then run up to there.
 func walk(f *File, o LintOptions, rules *ruleLinter) (*walker, error) {
-	w := &walker{f: f, o: o, lex: NewLex(f.Escape), rules: rules, states: make([]*stageState, len(f.Stages))}
+	w := &walker{f: f, o: o, lex: NewLex(f.Escape), rules: rules, found: make([]*findings, len(f.Stages))}
 	target, err := f.Target(o.Target)
 	if err != nil {
 		return nil, err
 	}
 	w.target = target
-	predefined := PlatformArgs(orDefault(o.BuildPlatform), orDefault(o.TargetPlatform), target.Name, o.Args)
-	w.baseNames(predefined)
-	globals, err := f.Globals(predefined, o.Args)
-	if err != nil {
+	build, image := orDefault(o.BuildPlatform), orDefault(o.TargetPlatform)
+	w.baseNames(f.predefined(build, image, o.Target, o.Args))
+	if w.args, err = f.Arguments(build, image, o.Target, o.Args); err != nil {
 		return nil, err
 	}
-	w.globals = globals
 	for _, s := range f.Stages {
 		b, err := w.from(s)
 		if err != nil {
@@ -88,39 +84,21 @@ func orDefault(p ispec.Platform) ispec.Platform {
 	return p
 }
 
-// from expands a FROM and runs its rules.
+// from evaluates a FROM and runs its rules.
 func (w *walker) from(s *Stage) (base, error) {
+	from, err := w.f.From(s, w.args)
 	l := w.at(s.at)
-	name, err := w.lex.Expand(s.Base, w.globals)
+	w.undeclared(l, s, from.Name)
+	if s.Platform != "" {
+		w.undeclared(l, s, from.PlatformFlag)
+		w.platformFlag(l, s, from.PlatformFlag)
+	}
 	if err != nil {
-		return base{}, s.at.from.wrap(err, s.Range)
+		return base{}, err
 	}
-	w.undeclared(l, s, name)
-	if name.Text == "" {
-		return base{}, w.f.Errorf(s.Range, "the base name %s is empty", s.Base)
-	}
-	b := base{ref: name.Text, platform: orDefault(w.o.TargetPlatform), used: name.Used}
-	if stage, ok := w.f.Stage(name.Text, s.Index); ok {
-		b.stage = stage
-	}
-	if s.Platform == "" {
-		return b, nil
-	}
-	platform, err := w.lex.Expand(s.Platform, w.globals)
-	if err != nil {
-		return base{}, s.at.from.wrap(err, s.Range)
-	}
-	w.undeclared(l, s, platform)
-	w.platformFlag(l, s, platform)
-	b.used = append(b.used, platform.Used...)
-	if b.platform, err = platforms.Parse(platform.Text); err != nil {
-		e := w.f.Errorf(s.Range, "--platform=%s: %v", s.Platform, err)
-		if len(platform.Undefined) > 0 {
-			if match := nearest(platform.Undefined[0], w.globals.Keys(), true); match != "" {
-				e.Hint = didYouMean("$" + match)
-			}
-		}
-		return base{}, e
+	b := base{ref: from.Name.Text, stage: from.Stage, platform: orDefault(w.o.TargetPlatform), used: from.Name.Used}
+	if from.Platform != nil {
+		b.platform, b.used = *from.Platform, slices.Concat(b.used, from.PlatformFlag.Used)
 	}
 	return b, nil
 }
@@ -155,8 +133,8 @@ func (w *walker) dependencies(s *Stage) []*Stage {
 		all = append(all, b.stage)
 	}
 	for _, i := range slices.Concat(w.triggers(s), s.Instructions) {
-		for _, name := range sourceStages(i) {
-			if d, ok := w.f.SourceStage(name); ok {
+		for _, name := range FromNames(i) {
+			if d, ok := w.f.FromStage(name); ok {
 				all = append(all, d)
 			}
 		}
@@ -164,22 +142,8 @@ func (w *walker) dependencies(s *Stage) []*Stage {
 	return all
 }
 
-// sourceStages are the names that an instruction takes files from.
-func sourceStages(i Instruction) []string {
-	switch i := i.(type) {
-	case *Copy:
-		return []string{i.From}
-	case *Run:
-		var names []string
-		for _, m := range i.Mounts {
-			names = append(names, m.From)
-		}
-		return names
-	}
-	return nil
-}
-
-// triggers are the ONBUILD instructions that run right after the FROM of s; those that cannot be parsed are left to stage.
+// triggers are the ONBUILD instructions that run right after the FROM of s; those that cannot be parsed are left to
+// stage.
 func (w *walker) triggers(s *Stage) []Instruction {
 	var all []Instruction
 	for _, expression := range w.triggerTexts(s) {
@@ -196,19 +160,13 @@ func (w *walker) triggerTexts(s *Stage) []string {
 		image, _ := w.image(b)
 		return image.OnBuild
 	}
-	var all []string
-	for _, i := range b.stage.Instructions {
-		if o, ok := i.(*OnBuild); ok {
-			all = append(all, o.Expression)
-		}
-	}
-	return all
+	return b.stage.Triggers()
 }
 
 // image asks about a base image; scratch is known to be empty.
 func (w *walker) image(b base) (BaseImage, bool) {
 	if b.ref == scratch {
-		return BaseImage{Platform: b.platform}, true
+		return Scratch(b.platform), true
 	}
 	if w.o.Base == nil {
 		return BaseImage{}, false

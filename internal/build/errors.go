@@ -107,5 +107,5 @@ func excerpt(f *dockerfile.File, r dockerfile.Range) string {
 	if r.IsZero() {
 		return ""
 	}
-	return dockerfile.Excerpt(f.Source, []dockerfile.Range{r})
+	return dockerfile.Excerpt(f.Text, []dockerfile.Range{r})
 }

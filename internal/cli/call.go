@@ -130,7 +130,7 @@ func printFindings(w io.Writer, f *dockerfile.File, found []dockerfile.Warning) 
 		}
 		fmt.Fprintf(w, "\n%s\n", finding.Text)
 		if !finding.Range.IsZero() {
-			fmt.Fprintf(w, "%s:%d\n%s", f.Name, finding.Range.Start, dockerfile.Excerpt(f.Source, []dockerfile.Range{finding.Range}))
+			fmt.Fprintf(w, "%s:%d\n%s", f.Name, finding.Range.Start, dockerfile.Excerpt(f.Text, []dockerfile.Range{finding.Range}))
 		}
 	}
 }
@@ -189,16 +189,16 @@ func printOutline(w io.Writer, in *build.Inspection, asJSON bool) error {
 	}
 	for _, part := range []struct {
 		title  string
-		inputs []dockerfile.OutlineInput
+		inputs []dockerfile.OutlineCredential
 	}{{"SECRET", o.Secrets}, {"SSH", o.SSH}} {
-		if err := printInputs(w, part.title, part.inputs); err != nil {
+		if err := printCredentials(w, part.title, part.inputs); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func printInputs(w io.Writer, title string, inputs []dockerfile.OutlineInput) error {
+func printCredentials(w io.Writer, title string, inputs []dockerfile.OutlineCredential) error {
 	if len(inputs) == 0 {
 		return nil
 	}
