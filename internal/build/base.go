@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/layout"
@@ -27,41 +27,108 @@ type bases struct {
 	events   *emitter
 	pull     bool
 
-	mu    sync.Mutex
-	metas map[string]*baseFuture
+	mu      sync.Mutex
+	futures map[string]*baseFuture
+	found   map[*planner.Base]*baseImage
+}
+
+func newBases(s *store.Store, ev *emitter, pull bool) (*bases, error) {
+	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
+	if err != nil {
+		return nil, err
+	}
+	return &bases{
+		store: s, registry: reg, events: ev, pull: pull,
+		futures: map[string]*baseFuture{}, found: map[*planner.Base]*baseImage{},
+	}, nil
 }
 
 type baseFuture struct {
-	once sync.Once
-	meta *imageMeta
-	err  error
+	once  sync.Once
+	image *baseImage
+	err   error
 }
 
-// resolveBase implements baseResolver. One image is resolved once per build.
-func (b *bases) resolveBase(ctx context.Context, name string, p oci.Platform) (*imageMeta, error) {
+// baseImage is what is known of a base image before any of its layers is read.
+type baseImage struct {
+	planner.Base
+	image oci.Image
+	// source has its blobs; remote says that this is a registry.
+	source oci.BlobSource
+	remote bool
+
+	brought bringing
+}
+
+// bringing is an image's way into the store: one for all stages that build on it or copy from it.
+type bringing struct {
+	once   sync.Once
+	layers []*store.Layer
+	err    error
+
+	keep sync.Once // for one whose layers are here already
+	kept error
+}
+
+// ResolveBase implements planner.Bases.
+func (b *bases) ResolveBase(ctx context.Context, name string, p oci.Platform) (*planner.Base, error) {
+	return b.note(b.resolve(ctx, name, p))
+}
+
+// ResolveContext implements planner.Bases.
+func (b *bases) ResolveContext(ctx context.Context, c planner.NamedContext, p oci.Platform) (*planner.Base, error) {
+	switch c.Kind {
+	case planner.ImageContext:
+		return b.ResolveBase(ctx, c.Location, p)
+	case planner.LayoutContext:
+		return b.note(b.readLayout(ctx, c.Name, c.Location, p))
+	}
+	return nil, fmt.Errorf("named context %s cannot be a base image: use docker-image:// or oci-layout://", c)
+}
+
+// note keeps an image, for of to find it.
+func (b *bases) note(m *baseImage, err error) (*planner.Base, error) {
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.found[&m.Base] = m
+	return &m.Base, nil
+}
+
+// of is the image that a plan names, which it has from here.
+func (b *bases) of(base *planner.Base) *baseImage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.found[base]
+}
+
+// resolve finds one image once per build.
+func (b *bases) resolve(ctx context.Context, name string, p oci.Platform) (*baseImage, error) {
 	ref, err := oci.ParseReference(name)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	key := ref.String() + " " + oci.FormatPlatform(p)
-	f, ok := b.metas[key]
+	f, ok := b.futures[key]
 	if !ok {
 		f = &baseFuture{}
-		b.metas[key] = f
+		b.futures[key] = f
 	}
 	b.mu.Unlock()
-	f.once.Do(func() { f.meta, f.err = b.find(ctx, ref, p) })
-	return f.meta, f.err
+	f.once.Do(func() { f.image, f.err = b.find(ctx, ref, p) })
+	return f.image, f.err
 }
 
-func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (meta *imageMeta, err error) {
-	var other *imageMeta // what the store has under this name for another platform
+func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (meta *baseImage, err error) {
+	var other *baseImage // what the store has under this name for another platform
 	if !b.pull {
 		if desc, _, err := b.store.Resolve(ctx, ref.String()); err == nil {
 			meta, err := b.read(ctx, ref, desc, b.store, p)
 			switch {
-			case err == nil && !oci.MatchPlatform(p, meta.config.Platform):
+			case err == nil && !oci.MatchPlatform(p, meta.Config.Platform):
 				other = meta
 			case err == nil || !errors.Is(err, fs.ErrNotExist):
 				return meta, err
@@ -83,7 +150,7 @@ func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (me
 }
 
 // read loads the manifest and config of the image for one platform.
-func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descriptor, src oci.BlobSource, p oci.Platform) (*imageMeta, error) {
+func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descriptor, src oci.BlobSource, p oci.Platform) (*baseImage, error) {
 	manifest, err := oci.PickManifest(ctx, src, desc, p)
 	if err != nil {
 		return nil, fmt.Errorf("choose a platform of %s: %w", ref.Familiar(), err)
@@ -96,16 +163,17 @@ func (b *bases) read(ctx context.Context, ref oci.Reference, desc ispec.Descript
 	if ref.Digest() == "" {
 		name += "@" + string(desc.Digest)
 	}
-	return &imageMeta{ref: name, reference: ref, image: img, source: src, config: img.Config, remote: src != oci.BlobSource(b.store)}, nil
+	base := planner.Base{Name: name, Reference: ref, Config: img.Config, Layers: len(img.Layers)}
+	return &baseImage{Base: base, image: img, source: src, remote: src != oci.BlobSource(b.store)}, nil
 }
 
 // ingest brings all layers of an image into the store, once, and shows it under the title of whoever asks first.
-func (b *bases) ingest(ctx context.Context, m *imageMeta, title string, extract bool) ([]*store.Layer, error) {
+func (b *bases) ingest(ctx context.Context, m *baseImage, title string, extract bool) ([]*store.Layer, error) {
 	m.brought.once.Do(func() { m.brought.layers, m.brought.err = b.bring(ctx, m, title, extract) })
 	return m.brought.layers, m.brought.err
 }
 
-func (b *bases) bring(ctx context.Context, m *imageMeta, title string, extract bool) ([]*store.Layer, error) {
+func (b *bases) bring(ctx context.Context, m *baseImage, title string, extract bool) ([]*store.Layer, error) {
 	v := b.events.start(title)
 	layers, err := b.store.IngestImage(ctx, m.image, m.source, store.IngestImageOptions{Extract: extract && sandbox.InNamespace(), OnRead: v.reads()})
 	if err == nil && m.remote {
@@ -130,7 +198,7 @@ func (v *vertex) reads() func(l oci.Layer, n int64, done bool) {
 }
 
 // keepPresent is keep for an image whose layers are here already.
-func (b *bases) keepPresent(ctx context.Context, m *imageMeta) error {
+func (b *bases) keepPresent(ctx context.Context, m *baseImage) error {
 	m.brought.keep.Do(func() {
 		if m.remote {
 			m.brought.kept = b.keep(ctx, m)
@@ -140,7 +208,7 @@ func (b *bases) keepPresent(ctx context.Context, m *imageMeta) error {
 }
 
 // keep stores manifest and config of a pulled image and tags it, unless that would take the name from this machine's own, so that the next build finds it without the network.
-func (b *bases) keep(ctx context.Context, m *imageMeta) error {
+func (b *bases) keep(ctx context.Context, m *baseImage) error {
 	for _, d := range []ispec.Descriptor{m.image.ConfigDescriptor, m.image.Manifest} {
 		r, err := m.source.OpenBlob(ctx, d)
 		if err != nil {
@@ -151,27 +219,18 @@ func (b *bases) keep(ctx context.Context, m *imageMeta) error {
 			return err
 		}
 	}
-	if m.reference.Digest() != "" {
+	if m.Reference.Digest() != "" {
 		return nil
 	}
-	if _, _, err := b.store.Resolve(ctx, m.reference.String()); err == nil && !oci.MatchPlatform(oci.HostPlatform(), m.config.Platform) {
+	if _, _, err := b.store.Resolve(ctx, m.Reference.String()); err == nil && !oci.MatchPlatform(oci.HostPlatform(), m.Config.Platform) {
 		return b.store.AddImage(ctx, m.image.Manifest) // the name stays with the image for this machine
 	}
-	return b.store.Tag(ctx, m.reference, m.image.Manifest)
+	return b.store.Tag(ctx, m.Reference, m.image.Manifest)
 }
 
-// imageOp is a FROM of an image.
-type imageOp struct{ meta *imageMeta }
-
-func (op *imageOp) sources() []*Step                                          { return nil }
-func (op *imageOp) standsOnBelow() bool                                       { return false }
-func (op *imageOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
-func (op *imageOp) execute(context.Context, *workspace) (*layerRef, error)    { return nil, errMiss }
-func (op *imageOp) describe(h *hasher)                                        { h.field("image", op.meta.reference.String()) }
-
-// state is the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
-func (op *imageOp) state(ctx context.Context, w *workspace) (*state, error) {
-	m, s := op.meta, &state{}
+// imageState is the file system of a FROM: the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
+func (w *workspace) imageState(ctx context.Context, op *planner.Image) (*state, error) {
+	m, s := w.bases.of(op.Base), &state{}
 	if present := m.present(w); present != nil {
 		if !w.dry {
 			if err := w.bases.keepPresent(ctx, m); err != nil {
@@ -213,9 +272,9 @@ func (op *imageOp) state(ctx context.Context, w *workspace) (*state, error) {
 }
 
 // wantsDirs says whether a RUN will stand on the image.
-func (e *engine) wantsDirs(m *imageMeta) bool {
+func (e *engine) wantsDirs(m *baseImage) bool {
 	for s := range e.want.dir {
-		if op, ok := s.op.(*imageOp); ok && op.meta == m {
+		if op, ok := s.Op.(*planner.Image); ok && op.Base == &m.Base {
 			return true
 		}
 	}
@@ -223,7 +282,7 @@ func (e *engine) wantsDirs(m *imageMeta) bool {
 }
 
 // present returns the image's layers when the store has all of them, else nil.
-func (m *imageMeta) present(w *workspace) []*store.Layer {
+func (m *baseImage) present(w *workspace) []*store.Layer {
 	layers := []*store.Layer{}
 	for _, l := range m.image.Layers {
 		have, err := w.store.FindLayer(w.packCtx, l.DiffID, layers)
@@ -239,19 +298,8 @@ func (m *imageMeta) present(w *workspace) []*store.Layer {
 	return layers
 }
 
-// resolveNamed implements baseResolver for --build-context values that are images.
-func (b *bases) resolveNamed(ctx context.Context, name, value string, p oci.Platform) (*imageMeta, error) {
-	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
-		return b.resolveBase(ctx, ref, p)
-	}
-	if dir, ok := strings.CutPrefix(value, "oci-layout://"); ok {
-		return b.readLayout(ctx, name, dir, p)
-	}
-	return nil, fmt.Errorf("named context %s=%s cannot be a base image: use docker-image:// or oci-layout://", name, value)
-}
-
 // readLayout finds an image in an OCI layout directory, given as PATH, PATH:TAG or PATH@DIGEST.
-func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platform) (*imageMeta, error) {
+func (b *bases) readLayout(ctx context.Context, name, where string, p oci.Platform) (*baseImage, error) {
 	dir, tag := splitLayout(where)
 	l, err := layout.Open(dir)
 	if err != nil {

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
 	"golang.org/x/sync/errgroup"
 )
 
 // Run builds the image that the options describe into the store and exports it.
 //
-// Errors: *dockerfile.Error for a mistake in the Dockerfile, *TargetError, *StepError for a step that did not succeed,
+// Errors: *dockerfile.Error for a mistake in the Dockerfile or a target that is not there, *StepError for a step that did not succeed,
 // ErrNeedsNamespace when this process is not in a user namespace and the build needs one, and those of the packages below. What
 // finished before an error stays recorded.
 func Run(ctx context.Context, s *store.Store, opts Options) (*Result, error) {
@@ -36,14 +36,13 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		return nil, err
 	}
 	defer in.close()
-	if err := in.resolveEpoch(ctx, opts); err != nil {
+	if opts, err = in.resolveEpoch(ctx, opts); err != nil {
 		return nil, err
 	}
-	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
+	b, err := newBases(s, ev, opts.Cache.Pull)
 	if err != nil {
 		return nil, err
 	}
-	b := &bases{store: s, registry: reg, events: ev, pull: opts.Cache.Pull, metas: map[string]*baseFuture{}}
 	platforms := opts.Platforms
 	if len(platforms) == 0 {
 		platforms = []oci.Platform{oci.HostPlatform()}
@@ -55,9 +54,9 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		}
 	}()
 	for _, p := range platforms {
-		plan, err := newPlan(ctx, in.file, opts, p, b)
+		plan, err := planner.New(ctx, in.file, opts.plannerOptions(p, in.contexts), b)
 		if err != nil {
-			return nil, err
+			return nil, baseError(in.file, err)
 		}
 		e := newEngine(ctx, s, opts, plan, ev)
 		e.bases, e.input = b, in
@@ -87,7 +86,9 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, s *store.Store) (*Result, error) {
 	res := &Result{}
 	for _, e := range engines {
-		ev.warn(e.plan.Warnings)
+		for _, text := range e.plan.Warnings {
+			ev.warn([]Warning{{Text: text}})
+		}
 		img, err := e.build(ctx)
 		if err != nil {
 			return nil, err
@@ -151,14 +152,14 @@ func (e *engine) rehearseExport(ctx context.Context, final *state) error {
 }
 
 // needsNamespace reports whether an operation that has to be executed needs a user namespace.
-func needsNamespace(op operation) bool {
+func needsNamespace(op planner.Operation) bool {
 	switch op := op.(type) {
-	case *runOp:
+	case *planner.Run:
 		return true
-	case *copyOp:
-		for _, s := range op.from {
-			for ; s != nil; s = s.Parent {
-				if _, ok := s.op.(*runOp); ok {
+	case *planner.Copy:
+		for _, from := range op.Reads() {
+			for s := from.Final; s != nil; s = s.Parent {
+				if _, ok := s.Op.(*planner.Run); ok {
 					return true // what a RUN left may be readable only there
 				}
 			}

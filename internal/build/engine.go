@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/opencontainers/go-digest"
@@ -20,21 +21,23 @@ import (
 type engine struct {
 	store  *store.Store
 	opts   *Options
-	plan   *Plan
+	plan   *planner.Plan
 	events *emitter
 	bases  *bases
 	input  *input
 	want   wants
+	// actionOf tells how an operation is done.
+	actionOf func(planner.Operation) (action, error)
 	// dry makes it look results up and run nothing: a miss is errMiss, or ErrNeedsNamespace when a namespace would be needed.
 	dry bool
 	// fail ends all steps because of the first error; nil in a rehearsal.
 	fail context.CancelCauseFunc
 
 	mu      sync.Mutex
-	futures map[*Step]*future
+	futures map[*planner.Step]*future
 	// hits are the layers that a dry engine found. The engine after it takes them as they are: they stay locked, so nothing has to be
 	// looked up twice, and nothing can have changed between.
-	hits    map[*Step]*layerRef
+	hits    map[*planner.Step]*layerRef
 	fetched map[string]copy.Item // by source
 	spares  map[*layerRef]*snapshot.Root
 	cleanup []func()
@@ -54,8 +57,8 @@ type future struct {
 // errMiss is what a dry engine answers for a step that has no recorded result and needs no namespace.
 var errMiss = errors.New("not in the cache")
 
-func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, ev *emitter) *engine {
-	e := &engine{store: s, opts: opts, plan: plan, events: ev, futures: map[*Step]*future{}, hits: map[*Step]*layerRef{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
+func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *planner.Plan, ev *emitter) *engine {
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, actionOf: actionOf, futures: map[*planner.Step]*future{}, hits: map[*planner.Step]*layerRef{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
 	e.packing, e.packCtx = errgroup.WithContext(ctx)
 	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
 	e.want = wantsOf(plan, opts)
@@ -63,7 +66,7 @@ func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *Plan, e
 }
 
 // result returns the file system that a step leaves; nil is the empty one.
-func (e *engine) result(ctx context.Context, s *Step) (*state, error) {
+func (e *engine) result(ctx context.Context, s *planner.Step) (*state, error) {
 	if s == nil {
 		return emptyState, nil
 	}
@@ -91,10 +94,14 @@ func (e *engine) result(ctx context.Context, s *Step) (*state, error) {
 }
 
 // run waits for what the step stands on, then looks it up or executes it.
-func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
-	w := &workspace{engine: e, step: s}
-	if op, ok := s.op.(*imageOp); ok {
-		return op.state(ctx, w)
+func (e *engine) run(ctx context.Context, s *planner.Step) (*state, error) {
+	w := &workspace{engine: e, step: s, from: map[*planner.Stage]*state{}}
+	if op, ok := s.Op.(*planner.Image); ok {
+		return w.imageState(ctx, op)
+	}
+	var err error
+	if w.action, err = e.actionOf(s.Op); err != nil {
+		return nil, err
 	}
 	// No context of this group's own: a step that others wait for, too, must not be cancelled because one that needs it failed.
 	// The failure of any step ends the whole build through fail.
@@ -103,16 +110,18 @@ func (e *engine) run(ctx context.Context, s *Step) (*state, error) {
 		w.below, err = e.result(ctx, s.Parent)
 		return err
 	})
-	sources := s.op.sources()
-	w.from = make([]*state, len(sources))
-	for i, src := range sources {
-		g.Go(func() (err error) {
-			w.from[i], err = e.result(ctx, src)
+	var mu sync.Mutex // of w.from
+	for _, stage := range s.Op.Reads() {
+		g.Go(func() error {
+			from, err := e.result(ctx, stage.Final)
+			mu.Lock()
+			defer mu.Unlock()
+			w.from[stage] = from
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		if e.dry && errors.Is(err, errMiss) && needsNamespace(s.op) {
+		if e.dry && errors.Is(err, errMiss) && needsNamespace(s.Op) {
 			return nil, ErrNeedsNamespace
 		}
 		return nil, err
@@ -172,7 +181,7 @@ func (w *workspace) settled() bool {
 
 // missing is what a dry engine answers for a step without a record.
 func missing(w *workspace) error {
-	if needsNamespace(w.step.op) {
+	if needsNamespace(w.step.Op) {
 		return ErrNeedsNamespace
 	}
 	return errMiss
@@ -204,7 +213,7 @@ func (e *engine) cached(w *workspace, key digest.Digest) *layerRef {
 }
 
 // rehearsed returns the layer that the dry engine before this one found for the step, or nil. It found the same layers below.
-func (e *engine) rehearsed(s *Step) *layerRef {
+func (e *engine) rehearsed(s *planner.Step) *layerRef {
 	if e.dry {
 		return nil
 	}
@@ -226,7 +235,7 @@ func (e *engine) inherit(dry *engine) {
 func (e *engine) execute(ctx context.Context, w *workspace, c *claim) (*layerRef, error) {
 	v := e.events.start(w.step.Name)
 	w.id, w.v = v.id, v
-	ref, err := w.step.op.execute(ctx, w)
+	ref, err := w.action.execute(ctx, w)
 	w.end()
 	v.finish(false, err)
 	if err != nil {
@@ -262,12 +271,12 @@ func (e *engine) record(ctx context.Context, w *workspace, ref *layerRef, c *cla
 
 // key computes the step's key and the manifest of the files that went into it.
 func (e *engine) key(ctx context.Context, w *workspace) (digest.Digest, []store.Input, error) {
-	inputs, err := w.step.op.inputs(ctx, w)
+	inputs, err := w.action.inputs(ctx, w)
 	if err != nil {
 		return "", nil, err
 	}
 	h := newHasher("step")
-	if w.step.op.standsOnBelow() {
+	if w.step.Op.StandsOnBelow() {
 		below, err := w.below.chain(ctx)
 		if err != nil {
 			return "", nil, err
@@ -279,19 +288,19 @@ func (e *engine) key(ctx context.Context, w *workspace) (digest.Digest, []store.
 	return h.digest(), inputs, nil
 }
 
-func (e *engine) describe(h *hasher, s *Step) {
+func (e *engine) describe(h *hasher, s *planner.Step) {
 	if e.opts.Epoch != nil {
 		h.field("epoch", e.opts.Epoch.UTC().Format(time.RFC3339))
 	}
-	s.op.describe(h)
+	s.Op.Describe(h.field)
 }
 
 // definitionKey names a step by what it says alone, without the content of any file and whatever lies below. A record under it means
 // that the step ran before somewhere: only then is it worth waiting for content ids to look for a result. What lies below stays out of
 // it so that a hint outlives a change of the steps before.
-func definitionKey(s *Step) digest.Digest {
+func definitionKey(s *planner.Step) digest.Digest {
 	h := newHasher("definition")
-	s.op.describe(h)
+	s.Op.Describe(h.field)
 	return h.digest()
 }
 

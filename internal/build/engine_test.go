@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -23,10 +24,10 @@ type fakeOp struct {
 	ran    func()
 }
 
-func (op *fakeOp) sources() []*Step                                          { return nil }
-func (op *fakeOp) standsOnBelow() bool                                       { return true }
+func (op *fakeOp) Reads() []*planner.Stage                                   { return nil }
+func (op *fakeOp) StandsOnBelow() bool                                       { return true }
+func (op *fakeOp) Describe(field func(string, ...string))                    { field("fake", op.text) }
 func (op *fakeOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
-func (op *fakeOp) describe(h *hasher)                                        { h.field("fake", op.text) }
 
 func (op *fakeOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
 	b := index.NewBuilder()
@@ -66,13 +67,13 @@ func runChain(t *testing.T, s *store.Store, opts Options, ops ...*fakeOp) (cache
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	stage := &Stage{}
+	stage := &planner.Stage{}
 	for _, op := range ops {
-		step := &Step{Name: op.text, Stage: stage, Parent: stage.Final, op: op, NoCache: opts.Cache.NoCache}
+		step := &planner.Step{Name: op.text, Parent: stage.Final, Op: op, NoCache: opts.Cache.NoCache}
 		stage.Steps, stage.Final = append(stage.Steps, step), step
 	}
 	names := map[int]string{}
-	e := newEngine(ctx, s, &opts, &Plan{Stages: []*Stage{stage}, Target: stage}, newEmitter(func(ev Event) {
+	e := newEngine(ctx, s, &opts, &planner.Plan{Stages: []*planner.Stage{stage}, Target: stage}, newEmitter(func(ev Event) {
 		switch {
 		case ev.Kind == StepStarted:
 			names[ev.Step] = ev.Name
@@ -81,6 +82,7 @@ func runChain(t *testing.T, s *store.Store, opts Options, ops ...*fakeOp) (cache
 		}
 	}))
 	defer e.close()
+	e.actionOf = func(op planner.Operation) (action, error) { return op.(*fakeOp), nil }
 	final, err := e.result(ctx, stage.Final)
 	assert.NilError(t, err)
 	assert.NilError(t, e.settle(ctx))
@@ -157,7 +159,7 @@ func TestWants(t *testing.T) {
 	images := fakeImages{"base": imageWith(func(*oci.Config) {}), "final": imageWith(func(*oci.Config) {})}
 	p := mustPlan(t, "FROM base AS a\nCOPY x /\nRUN y\nCOPY z /\nFROM final\nCOPY --from=a / /\n", Options{}, images)
 	w := wantsOf(p, &Options{})
-	marked := func(m map[*Step]bool) (out []string) {
+	marked := func(m map[*planner.Step]bool) (out []string) {
 		for s := range m {
 			out = append(out, s.Name)
 		}
@@ -188,7 +190,7 @@ func TestHistoryTimes(t *testing.T) {
 			close(f.done)
 			e.futures[s] = f
 		}
-		c := cloneConfig(p.Target.Config)
+		c := planner.CloneConfig(p.Target.Config)
 		c.RootFS.DiffIDs = []digest.Digest{"a", "b"}
 		assert.NilError(t, e.fillHistory(t.Context(), &c))
 		out := []int64{c.Created.Unix()}

@@ -15,43 +15,53 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/fetch"
+	"github.com/cairnbuild/cairn/internal/planner"
+	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
 
 const epochArg = "SOURCE_DATE_EPOCH"
 
-// resolveEpoch sets the time that SOURCE_DATE_EPOCH asks for: the number in --build-arg, in the environment or in an ARG before the
-// first FROM; or the age of the context, of a named context or of what a stage adds, when it names one of them. From then on it is a
-// number that every ARG SOURCE_DATE_EPOCH sees.
-func (in *input) resolveEpoch(ctx context.Context, opts *Options) error {
+// resolveEpoch returns the options with the time that SOURCE_DATE_EPOCH asks for: the number in --build-arg, in the environment or in an
+// ARG before the first FROM; or the age of the context, of a named context or of what a stage adds, when it names one of them. From then
+// on it is a number that every ARG SOURCE_DATE_EPOCH sees.
+func (in *input) resolveEpoch(ctx context.Context, opts *Options) (*Options, error) {
 	value, given := opts.Args[epochArg]
 	if !given && opts.Epoch != nil {
 		value, given = strconv.FormatInt(opts.Epoch.Unix(), 10), true
 	}
 	if !given {
-		globals, err := in.file.Globals(dockerfile.Vars{}, givenArgs(opts.Args))
+		args, err := in.arguments(opts)
 		if err != nil {
-			return nil // the plan says it better
+			return opts, nil // the plan says it better
 		}
-		value, _ = globals.Get(epochArg)
+		value, _ = args.Global.Get(epochArg)
 	}
 	if value == "" {
-		return nil
+		return opts, nil
 	}
 	t, err := in.epoch(ctx, value, opts)
 	if err != nil {
-		return fmt.Errorf("%s=%s: %w", epochArg, value, err)
+		return nil, fmt.Errorf("%s=%s: %w", epochArg, value, err)
 	}
-	opts.Epoch = t
-	opts.Args = maps.Clone(opts.Args)
-	if opts.Args == nil {
-		opts.Args = map[string]string{}
-	}
-	delete(opts.Args, epochArg)
+	resolved := *opts
+	resolved.Epoch, resolved.Args = t, map[string]string{}
+	maps.Copy(resolved.Args, opts.Args)
+	delete(resolved.Args, epochArg)
 	if t != nil {
-		opts.Args[epochArg] = strconv.FormatInt(t.Unix(), 10)
+		resolved.Args[epochArg] = strconv.FormatInt(t.Unix(), 10)
 	}
-	return nil
+	return &resolved, nil
+}
+
+// arguments are those of the build for its first platform.
+func (in *input) arguments(opts *Options) (dockerfile.Arguments, error) {
+	host := oci.HostPlatform()
+	p := host
+	if len(opts.Platforms) > 0 {
+		p = opts.Platforms[0]
+	}
+	return in.file.Arguments(host, p, opts.Target, planner.GivenArgs(opts.Args))
 }
 
 // epoch reads one value; nil is no time at all.
@@ -63,12 +73,11 @@ func (in *input) epoch(ctx context.Context, value string, opts *Options) (*time.
 	if value == "context" {
 		return in.made, nil
 	}
-	if named, ok := opts.Input.named(value); ok {
-		src, remote := contextURL(named)
-		if !remote {
+	if c, ok := in.contexts.Find(value); ok {
+		if c.Kind != planner.RemoteContext {
 			return nil, nil
 		}
-		return in.remoteTime(ctx, src)
+		return in.remoteTime(ctx, c.Remote)
 	}
 	stage, ok := in.file.Stage(value, len(in.file.Stages))
 	if !ok {
@@ -85,37 +94,27 @@ func (in *input) epoch(ctx context.Context, value string, opts *Options) (*time.
 func (in *input) onlySource(stage *dockerfile.Stage, opts *Options) (dockerfile.Source, error) {
 	var none dockerfile.Source
 	wrong := errors.New("it must be FROM scratch with exactly one ADD of a URL or a git repository")
-	lex, given := dockerfile.NewLex(in.file.Escape), givenArgs(opts.Args)
-	env, err := in.file.Globals(dockerfile.Vars{}, given)
+	args, err := in.arguments(opts)
 	if err != nil {
 		return none, err
 	}
-	if base, _, err := lex.Word(stage.Base, env); err != nil || base != "scratch" {
+	if from, err := in.file.From(stage, args); err != nil || from.Name.Text != "scratch" {
 		return none, errors.Join(wrong, err)
 	}
+	scope := dockerfile.NewScope(in.file, args, dockerfile.Scratch(oci.HostPlatform()))
 	found := none
 	for _, i := range stage.Instructions {
-		switch i := i.(type) {
+		var applied dockerfile.Applied
+		if scope, applied, err = scope.Apply(i); err != nil {
+			return none, err
+		}
+		switch i := applied.Instruction.(type) {
 		case *dockerfile.Arg:
-			values, _, err := i.Resolve(lex, env, given, env)
-			if err != nil {
-				return none, err
-			}
-			for _, v := range values {
-				if v.Value != nil {
-					env = env.With(v.Name, *v.Value)
-				}
-			}
 		case *dockerfile.Copy:
-			expanded, _, err := dockerfile.Expand(i, lex, env)
-			if err != nil {
-				return none, err
-			}
-			c, ok := expanded.(*dockerfile.Copy)
-			if !ok || !c.Add || len(c.Sources) != 1 || len(c.Heredocs) > 0 || found.Text != "" {
+			if !i.Add || len(i.Sources) != 1 || len(i.Heredocs) > 0 || found.Text != "" {
 				return none, wrong
 			}
-			if found, err = dockerfile.ParseSource(c.Sources[0]); err != nil {
+			if found, err = dockerfile.ParseSource(i.Sources[0]); err != nil {
 				return none, err
 			}
 		default:

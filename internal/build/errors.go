@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
 )
 
 // ErrNeedsNamespace says that a step has to run, or a layer directory has to be read, and this process is not in a user
@@ -34,17 +35,6 @@ func (e *StepError) Error() string {
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// TargetError is a --target that names no stage.
-type TargetError struct {
-	Target string
-	// Names are the stages that there are.
-	Names []string
-}
-
-func (e *TargetError) Error() string {
-	return fmt.Sprintf("target stage %q could not be found", e.Target)
-}
-
 // CommandError is a RUN command that ended with a status other than 0.
 type CommandError struct {
 	Args []string
@@ -73,13 +63,6 @@ func (e *ForeignError) Error() string {
 // Unwrap returns the sandbox's error.
 func (e *ForeignError) Unwrap() error { return e.Err }
 
-// EntitlementError is a RUN that wants more than --allow gives.
-type EntitlementError struct{ Name string }
-
-func (e *EntitlementError) Error() string {
-	return fmt.Sprintf("granting entitlement %s is not allowed: pass --allow %s", e.Name, e.Name)
-}
-
 func joinArgs(args []string) string {
 	s := ""
 	for i, a := range args {
@@ -91,15 +74,15 @@ func joinArgs(args []string) string {
 	return s
 }
 
-// dockerfileError gives an error its place in the Dockerfile, unless it has one.
-func dockerfileError(f *dockerfile.File, r dockerfile.Range, hint string, err error) error {
-	var placed *dockerfile.Error
-	if err == nil || errors.As(err, &placed) || errors.Is(err, ErrNeedsNamespace) {
+// baseError makes a step's error of a base image that was not found.
+func baseError(f *dockerfile.File, err error) error {
+	var base *planner.BaseError
+	if !errors.As(err, &base) {
 		return err
 	}
-	e := f.Errorf(r, "%s", err)
-	e.Hint = hint
-	return e
+	return &StepError{
+		Name: base.Name, File: f.Name, Range: base.Range, Excerpt: excerpt(f, base.Range), Hint: base.Hint, Err: base.Err,
+	}
 }
 
 // excerpt are the Dockerfile's lines around a range, numbered.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
@@ -40,7 +41,11 @@ func (in *input) fetcher() (*fetch.Client, error) {
 
 // fetch turns a URL or git source of ADD into something that can be copied from. Each is fetched once per build.
 func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
-	key := fmt.Sprint(s.Text, "\x00", in.Checksum, "\x00", optional(in.KeepGitDir))
+	keep := ""
+	if in.KeepGitDir != nil {
+		keep = strconv.FormatBool(*in.KeepGitDir)
+	}
+	key := s.Text + "\x00" + in.Checksum + "\x00" + keep
 	w.mu.Lock()
 	item, ok := w.fetched[key]
 	w.mu.Unlock()
@@ -125,18 +130,6 @@ func repoOf(g *dockerfile.GitRef) fetch.Repo {
 		KeepGitDir:     g.KeepGitDir != nil && *g.KeepGitDir,
 		SkipSubmodules: g.Submodules != nil && !*g.Submodules,
 	}
-}
-
-// contextURL reports whether a build context is somewhere else, and what it is.
-func contextURL(s string) (dockerfile.Source, bool) {
-	if _, err := os.Stat(s); err == nil {
-		return dockerfile.Source{}, false
-	}
-	src, err := dockerfile.ParseContext(s)
-	if err != nil || src.Kind == dockerfile.LocalSource {
-		return src, false
-	}
-	return src, true
 }
 
 // fileSource is a downloaded file as something to copy from.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
@@ -15,7 +16,7 @@ import (
 type builtImage struct {
 	image oci.Image
 	final *state
-	plan  *Plan
+	plan  *planner.Plan
 	e     *engine
 }
 
@@ -25,7 +26,7 @@ func (e *engine) image(ctx context.Context, final *state) (*builtImage, error) {
 	if !e.opts.keepsImage() {
 		return b, e.settle(ctx)
 	}
-	img := oci.Image{Config: cloneConfig(e.plan.Target.Config), Annotations: e.opts.Output.Annotations}
+	img := oci.Image{Config: planner.CloneConfig(e.plan.Target.Config), Annotations: e.opts.Output.Annotations}
 	img.Config.RootFS = ispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
 	v := e.events.start("exporting layers")
 	if err := e.settle(ctx); err != nil {
@@ -66,7 +67,7 @@ func (e *engine) blobOf(ctx context.Context, l *store.Layer) (oci.Layer, error) 
 // our first layer, that of our first layer, as BuildKit has it; those of the base image stay as they are. The image was created when its
 // last step ran (docs/semantics.md 113).
 func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
-	steps := e.plan.Target.layerSteps
+	steps := e.plan.Target.LayerSteps
 	times := make([]*time.Time, len(c.History))
 	var first *time.Time // of our layers
 	layers := 0
@@ -89,7 +90,7 @@ func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
 	if layers != len(c.RootFS.DiffIDs) {
 		return fmt.Errorf("history has %d layers but the image has %d: the base image's history is inconsistent", layers, len(c.RootFS.DiffIDs))
 	}
-	ours, last := e.plan.Target.baseHistory, first
+	ours, last := e.plan.Target.BaseHistory, first
 	for i := range c.History {
 		h := &c.History[i]
 		switch {
@@ -114,9 +115,9 @@ func (e *engine) fillHistory(ctx context.Context, c *oci.Config) error {
 }
 
 // createdOf is when a base image's i-th layer was made, as its history says.
-func createdOf(m *imageMeta, i int) time.Time {
+func createdOf(m *baseImage, i int) time.Time {
 	n := 0
-	for _, h := range m.config.History {
+	for _, h := range m.Config.History {
 		if h.EmptyLayer {
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/cairnbuild/cairn/dockerfile/ignore"
 	"github.com/cairnbuild/cairn/internal/contextdir"
 	"github.com/cairnbuild/cairn/internal/fetch"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
@@ -30,6 +31,8 @@ type input struct {
 	dir     string
 	ignored *ignore.Matcher
 	events  *emitter
+	// contexts are the named ones.
+	contexts planner.Contexts
 
 	mu      sync.Mutex
 	context *contextdir.Context
@@ -66,7 +69,7 @@ func openInput(ctx context.Context, s *store.Store, opts *Options, ev *emitter) 
 		}
 	}()
 	o := opts.Input
-	if err := o.checkNamed(); err != nil {
+	if in.contexts, err = parseContexts(o.NamedContexts); err != nil {
 		return nil, err
 	}
 	if err := in.fetchContext(ctx, &o); err != nil {
@@ -170,10 +173,11 @@ func (in *input) fetchContext(ctx context.Context, o *Input) error {
 		in.dir = ""
 		return in.contextFromTar(ctx, o.ContextTar)
 	}
-	src, remote := contextURL(o.Context)
-	if !remote {
-		return nil
+	c, err := planner.ParseContext("", o.Context, exists)
+	if err != nil || c.Kind != planner.RemoteContext {
+		return nil // a directory, which is looked for when a step needs it
 	}
+	src := c.Remote
 	return in.events.do("[internal] load remote build context", func(*vertex) error {
 		client, err := in.fetcher()
 		if err != nil {

@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/oci/registry"
 )
 
 // Inspection is a Dockerfile that was read for something else than a build: to check it, or to say what it offers.
@@ -25,11 +25,10 @@ func Inspect(ctx context.Context, s *store.Store, opts Options) (*Inspection, er
 		return nil, err
 	}
 	defer in.close()
-	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
+	b, err := newBases(s, ev, false)
 	if err != nil {
 		return nil, err
 	}
-	b := &bases{store: s, registry: reg, events: ev, metas: map[string]*baseFuture{}}
 	lint, err := lintOptions(ctx, in, &opts, b)
 	if err != nil {
 		return nil, err
@@ -38,9 +37,9 @@ func Inspect(ctx context.Context, s *store.Store, opts Options) (*Inspection, er
 }
 
 // lintOptions describes the build to the linter.
-func lintOptions(ctx context.Context, in *input, opts *Options, r baseResolver) (dockerfile.LintOptions, error) {
+func lintOptions(ctx context.Context, in *input, opts *Options, r planner.Bases) (dockerfile.LintOptions, error) {
 	host := oci.HostPlatform()
-	o := dockerfile.LintOptions{Target: opts.Target, Args: givenArgs(opts.Args), BuildPlatform: host, TargetPlatform: host}
+	o := dockerfile.LintOptions{Target: opts.Target, Args: planner.GivenArgs(opts.Args), BuildPlatform: host, TargetPlatform: host}
 	if len(opts.Platforms) > 0 {
 		o.TargetPlatform = opts.Platforms[0]
 	}
@@ -55,26 +54,25 @@ func lintOptions(ctx context.Context, in *input, opts *Options, r baseResolver) 
 		o.Check = &check
 	}
 	o.Base = func(ref string, p oci.Platform) (dockerfile.BaseImage, bool) {
-		meta, err := resolveName(ctx, r, &opts.Input, ref, p)
+		base, err := resolveName(ctx, r, in.contexts, ref, p)
 		if err != nil {
 			return dockerfile.BaseImage{}, false
 		}
-		c := meta.config
-		return dockerfile.BaseImage{Platform: c.Platform, Env: c.Config.Env, Shell: c.Config.Shell, OnBuild: c.Config.OnBuild}, true
+		return planner.FromConfig(base.Config), true
 	}
 	return o, nil
 }
 
 // resolveName finds the image that a FROM means when it names no stage.
-func resolveName(ctx context.Context, r baseResolver, in *Input, ref string, p oci.Platform) (*imageMeta, error) {
-	if value, ok := in.named(ref); ok {
-		return r.resolveNamed(ctx, ref, value, p)
+func resolveName(ctx context.Context, r planner.Bases, named planner.Contexts, ref string, p oci.Platform) (*planner.Base, error) {
+	if c, ok := named.Find(ref); ok {
+		return r.ResolveContext(ctx, c, p)
 	}
-	return r.resolveBase(ctx, ref, p)
+	return r.ResolveBase(ctx, ref, p)
 }
 
 // lint checks the Dockerfile with what the plan has found out about its base images. The error is the one of "# check=error=true".
-func (in *input) lint(ctx context.Context, opts *Options, r baseResolver) ([]Warning, error) {
+func (in *input) lint(ctx context.Context, opts *Options, r planner.Bases) ([]Warning, error) {
 	o, err := lintOptions(ctx, in, opts, r)
 	if err != nil {
 		return nil, err

@@ -38,13 +38,6 @@ func (h *hasher) field(name string, values ...string) {
 	}
 }
 
-// flag adds a name only when it is set, so that new flags do not change the keys of steps that do not use them.
-func (h *hasher) flag(name string, set bool) {
-	if set {
-		h.field(name, "true")
-	}
-}
-
 // inputs adds a manifest of files.
 func (h *hasher) inputs(inputs []store.Input) {
 	sorted := append([]store.Input(nil), inputs...)

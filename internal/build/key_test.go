@@ -6,9 +6,41 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
+	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"gotest.tools/v3/assert"
 )
+
+// fakeImages are base images from a table.
+type fakeImages map[string]oci.Config
+
+func (f fakeImages) ResolveBase(_ context.Context, name string, _ oci.Platform) (*planner.Base, error) {
+	ref, err := oci.ParseReference(name)
+	return &planner.Base{Config: f[name], Reference: ref, Name: ref.String()}, err
+}
+
+func (f fakeImages) ResolveContext(ctx context.Context, c planner.NamedContext, p oci.Platform) (*planner.Base, error) {
+	return f.ResolveBase(ctx, c.Location, p)
+}
+
+func imageWith(edit func(*oci.Config)) oci.Config {
+	c := oci.Config{}
+	c.History = []ispec.History{{CreatedBy: "base", EmptyLayer: true}}
+	edit(&c)
+	return c
+}
+
+func mustPlan(t *testing.T, text string, opts Options, images fakeImages) *planner.Plan {
+	t.Helper()
+	f, err := dockerfile.Parse("Dockerfile", []byte(text))
+	assert.NilError(t, err)
+	p, err := planner.New(t.Context(), f, opts.plannerOptions(oci.HostPlatform(), nil), images)
+	assert.NilError(t, err)
+	return p
+}
 
 // keyOf is the key of the last step of a Dockerfile's target, on a file system of one layer.
 func keyOf(t *testing.T, text string, opts Options, layer string) digest.Digest {
@@ -17,8 +49,10 @@ func keyOf(t *testing.T, text string, opts Options, layer string) digest.Digest 
 	e := &engine{opts: &opts, plan: plan}
 	r := newLayerRef()
 	r.diffID = digest.FromString(layer)
-	w := &workspace{engine: e, step: plan.Target.Final, below: emptyState.with(r)}
-	k, _, err := e.key(context.Background(), w)
+	act, err := actionOf(plan.Target.Final.Op)
+	assert.NilError(t, err)
+	w := &workspace{engine: e, step: plan.Target.Final, action: act, below: emptyState.with(r)}
+	k, _, err := e.key(t.Context(), w)
 	assert.NilError(t, err)
 	return k
 }
@@ -97,14 +131,5 @@ func TestNoTwoListsOfFieldsAreTheSameBytes(t *testing.T) {
 		d := h.digest()
 		assert.Assert(t, sums[d] == nil, "%q and %q", sums[d], values)
 		sums[d] = append([]string{"-"}, values...)
-	}
-}
-
-func TestNoCacheFilterTakesNamesAndNumbers(t *testing.T) {
-	for filter, want := range map[string][]bool{"A": {true, false}, "1": {false, true}, "stage-1": {false, true}, "x": {false, false}} {
-		opts := Options{Cache: CacheOptions{NoCacheFilter: []string{filter}}}
-		p := mustPlan(t, "FROM scratch AS a\nCOPY x /\nFROM scratch\nCOPY --from=a x /\n", opts, nil)
-		got := []bool{p.Stages[0].Steps[0].NoCache, p.Stages[1].Steps[0].NoCache}
-		assert.DeepEqual(t, got, want)
 	}
 }

@@ -6,46 +6,57 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/dockerfile/ignore"
 	"github.com/cairnbuild/cairn/internal/contextdir"
+	"github.com/cairnbuild/cairn/internal/planner"
 )
 
-// checkNamed finds out before anything happens that a named context is not there.
-func (in *Input) checkNamed() error {
-	for _, name := range sortedKeys(in.NamedContexts) {
-		value := in.NamedContexts[name]
-		if _, remote := contextURL(value); remote || strings.HasPrefix(value, "docker-image://") || strings.HasPrefix(value, "oci-layout://") {
-			continue
-		}
-		info, err := os.Stat(value)
+// parseContexts takes the named contexts apart, and finds out before anything happens that one is not there.
+func parseContexts(given map[string]string) (planner.Contexts, error) {
+	all := planner.Contexts{}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		c, err := planner.ParseContext(name, given[name], exists)
 		if err != nil {
-			return fmt.Errorf("open named context %s: %w", name, err)
+			return nil, fmt.Errorf("open named context %s: %w", name, err)
 		}
-		if !info.IsDir() {
-			return fmt.Errorf("open named context %s: %s is not a directory", name, value)
+		if c.Kind == planner.DirectoryContext {
+			info, err := os.Stat(c.Location)
+			if err != nil {
+				return nil, fmt.Errorf("open named context %s: %w", name, err)
+			}
+			if !info.IsDir() {
+				return nil, fmt.Errorf("open named context %s: %s is not a directory", name, c.Location)
+			}
 		}
+		all[name] = c
 	}
-	return nil
+	return all, nil
 }
 
-// openNamed returns a --build-context that is no image, opened once.
-func (in *input) openNamed(ctx context.Context, value string) (*contextdir.Context, error) {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// openNamed returns a named context that is no image, opened once.
+func (in *input) openNamed(ctx context.Context, named planner.NamedContext) (*contextdir.Context, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if c, ok := in.named[value]; ok {
+	if c, ok := in.named[named.Value]; ok {
 		return c, nil
 	}
-	dir := value
-	if src, remote := contextURL(value); remote {
+	dir := named.Location
+	if named.Kind == planner.RemoteContext {
 		var err error
-		if dir, err = in.fetchNamed(ctx, src); err != nil {
-			return nil, fmt.Errorf("fetch named context %s: %w", value, err)
+		if dir, err = in.fetchNamed(ctx, named.Remote); err != nil {
+			return nil, fmt.Errorf("fetch named context %s: %w", named.Value, err)
 		}
 	}
 	var ig contextdir.Ignorer
@@ -60,7 +71,7 @@ func (in *input) openNamed(ctx context.Context, value string) (*contextdir.Conte
 	if err != nil {
 		return nil, fmt.Errorf("open named context: %w", err)
 	}
-	in.named[value] = c
+	in.named[named.Value] = c
 	in.onClose(c.Close)
 	return c, nil
 }

@@ -2,36 +2,46 @@ package build
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
-// operation is what a step does. Its values are final when the plan is made; it keeps no state of a run.
-type operation interface {
-	// sources are the steps, beside the parent, whose file systems it reads. They may be nil: an empty file system.
-	sources() []*Step
-	// describe adds all that decides the result, apart from the contents of files, to a key.
-	describe(h *hasher)
+// action is how the engine does what an operation says.
+type action interface {
 	// inputs lists the files it reads, with digests, for the key and for --explain.
 	inputs(ctx context.Context, w *workspace) ([]store.Input, error)
-	// standsOnBelow is false for a COPY --link, whose layer does not depend on the file system below it.
-	standsOnBelow() bool
 	// execute makes the step's layer.
 	execute(ctx context.Context, w *workspace) (*layerRef, error)
+}
+
+// actionOf is the action of an operation. An image has none: its layers are there, or are fetched.
+func actionOf(op planner.Operation) (action, error) {
+	switch op := op.(type) {
+	case *planner.Run:
+		return &runOp{op}, nil
+	case *planner.Copy:
+		return &copyOp{op}, nil
+	case *planner.Workdir:
+		return &workdirOp{op}, nil
+	}
+	return nil, fmt.Errorf("a plan has a step that this engine can't do: %T", op)
 }
 
 // workspace is what one step works with.
 type workspace struct {
 	*engine
-	step *Step
+	step   *planner.Step
+	action action
 	// id is the step's display number.
 	id int
 	v  *vertex
 	// tail is the end of what the step's command printed.
 	tail *tail
-	// below is the file system that the parent leaves; from are those of operation.sources, in the same order.
+	// below is the file system that the parent leaves; from are those of the stages that the operation reads.
 	below *state
-	from  []*state
+	from  map[*planner.Stage]*state
 	// leases are the cache mounts in use, by the directory of their mount.
 	leases map[string]*store.CacheLease
 

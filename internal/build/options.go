@@ -2,9 +2,10 @@ package build
 
 import (
 	"io"
-	"strings"
 	"time"
 
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
@@ -44,26 +45,6 @@ type Input struct {
 	NamedContexts map[string]string
 }
 
-// named finds the --build-context with a name. Names of images are the same in their short and long forms, with and without ":latest".
-func (in *Input) named(name string) (string, bool) {
-	if v, ok := in.NamedContexts[name]; ok || name == "" {
-		return v, ok
-	}
-	ref, err := oci.ParseReference(name)
-	if err != nil {
-		return "", false
-	}
-	for key, v := range in.NamedContexts {
-		if strings.EqualFold(key, name) {
-			return v, true
-		}
-		if other, err := oci.ParseReference(key); err == nil && other.String() == ref.String() {
-			return v, true
-		}
-	}
-	return "", false
-}
-
 // Output says where the image goes beside the store.
 type Output struct {
 	Tags        []oci.Reference
@@ -99,7 +80,7 @@ type CacheOptions struct {
 
 // RunOptions change how RUN steps execute.
 type RunOptions struct {
-	Network  string // default, host, private or none
+	Network  dockerfile.Network // default, host, private or none; empty is the default
 	AddHosts []string
 	ShmSize  int64
 	Ulimits  []string
@@ -107,7 +88,7 @@ type RunOptions struct {
 	Resources sandbox.Resources
 	Secrets   []Secret
 	SSH       []SSH
-	Allow     []string // entitlements: network.host, security.insecure
+	Allow     []planner.Entitlement
 	// Snapshots makes the root file systems; nil stacks overlays.
 	Snapshots *snapshot.Maker
 }
@@ -119,4 +100,16 @@ type Secret struct{ ID, File, Env string }
 type SSH struct {
 	ID    string
 	Paths []string
+}
+
+// plannerOptions are those that the plan for one platform depends on.
+func (o *Options) plannerOptions(p oci.Platform, named planner.Contexts) planner.Options {
+	return planner.Options{
+		Target: o.Target, Platform: p, Requested: len(o.Platforms) > 0, Several: len(o.Platforms) > 1,
+		Args: o.Args, Labels: o.Labels, Contexts: named, NoCache: o.Cache.NoCache, NoCacheFilter: o.Cache.NoCacheFilter,
+		Run: planner.RunOptions{
+			Network: o.Run.Network, Hosts: o.Run.AddHosts, Allow: o.Run.Allow,
+			Limits: planner.Limits{ShmSize: o.Run.ShmSize, Ulimits: o.Run.Ulimits},
+		},
+	}
 }

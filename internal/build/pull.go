@@ -5,23 +5,21 @@ import (
 
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/oci/registry"
 )
 
 // Pull brings the image that ref names for one platform into the store, whole, and tags it; what is there already is not
 // fetched again. It shows itself as a build's FROM does.
 func Pull(ctx context.Context, s *store.Store, ref oci.Reference, p oci.Platform, onEvent func(Event)) (oci.Image, error) {
 	ev := newEmitter(onEvent)
-	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
+	b, err := newBases(s, ev, true)
 	if err != nil {
 		return oci.Image{}, err
 	}
-	b := &bases{store: s, registry: reg, events: ev, pull: true, metas: map[string]*baseFuture{}}
-	meta, err := b.resolveBase(ctx, ref.String(), p)
+	found, err := b.resolve(ctx, ref.String(), p)
 	if err != nil {
 		return oci.Image{}, err
 	}
-	layers, err := b.ingest(ctx, meta, "[internal] pull "+ref.String(), false)
+	layers, err := b.ingest(ctx, found, "[internal] pull "+ref.String(), false)
 	for _, l := range layers {
 		if l != nil {
 			l.Release()
@@ -30,5 +28,5 @@ func Pull(ctx context.Context, s *store.Store, ref oci.Reference, p oci.Platform
 	if err != nil {
 		return oci.Image{}, err
 	}
-	return meta.image, s.Sync(ctx)
+	return found.image, s.Sync(ctx)
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sort"
 
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 )
@@ -18,24 +20,24 @@ import (
 func (w *workspace) leaseCaches(ctx context.Context, op *runOp, tmp string) error {
 	w.leases = map[string]*store.CacheLease{}
 	type use struct {
-		mount runMount
+		mount planner.Mount
 		id    string
 		dir   string
 	}
 	var uses []use
-	for i, m := range op.mounts {
-		if m.Type == "cache" {
+	for i, m := range op.Mounts {
+		if m.Type == dockerfile.MountCache {
 			uses = append(uses, use{m, w.cacheID(m), mountDir(tmp, i)})
 		}
 	}
 	sort.SliceStable(uses, func(i, j int) bool { return uses[i].id < uses[j].id })
 	taken := map[string]*store.CacheLease{}
 	for _, u := range uses {
-		if l := taken[u.id]; l != nil && u.mount.Sharing != "private" {
+		if l := taken[u.id]; l != nil && u.mount.Sharing != dockerfile.SharingPrivate {
 			w.leases[u.dir] = l
 			continue
 		}
-		l, err := w.store.CacheMount(ctx, u.id, u.mount.Sharing, func() (string, error) { return w.newCache(ctx, u.mount, u.dir) })
+		l, err := w.store.CacheMount(ctx, u.id, string(u.mount.Sharing), func() (string, error) { return w.newCache(ctx, u.mount, u.dir) })
 		if err != nil {
 			return fmt.Errorf("RUN --mount=type=cache: %w", err)
 		}
@@ -46,13 +48,13 @@ func (w *workspace) leaseCaches(ctx context.Context, op *runOp, tmp string) erro
 }
 
 // cacheID names the directory of a cache in the store.
-func (w *workspace) cacheID(m runMount) string {
-	sum := sha256.Sum256([]byte(m.ID + "\x00" + m.From + "\x00" + m.Source + "\x00" + w.opts.Args["BUILDKIT_CACHE_MOUNT_NS"]))
+func (w *workspace) cacheID(m planner.Mount) string {
+	sum := sha256.Sum256([]byte(m.ID + "\x00" + m.From + "\x00" + m.Source + "\x00" + m.Namespace))
 	return hex.EncodeToString(sum[:16])
 }
 
 // newCache makes a cache in dir with its owner and mode, and what from= says it starts with.
-func (w *workspace) newCache(ctx context.Context, m runMount, dir string) (string, error) {
+func (w *workspace) newCache(ctx context.Context, m planner.Mount, dir string) (string, error) {
 	cache, err := w.cacheContent(ctx, m, dir)
 	if err != nil {
 		return "", err
@@ -76,12 +78,12 @@ func (w *workspace) newCache(ctx context.Context, m runMount, dir string) (strin
 }
 
 // cacheContent is an empty directory, or a copy of what from= names.
-func (w *workspace) cacheContent(ctx context.Context, m runMount, dir string) (string, error) {
-	if m.source < 0 {
+func (w *workspace) cacheContent(ctx context.Context, m planner.Mount, dir string) (string, error) {
+	if m.Origin.Kind == planner.OriginNothing {
 		cache := filepath.Join(dir, "cache")
 		return cache, os.MkdirAll(cache, 0o755)
 	}
-	from, err := w.copySource(ctx, m.stage, m.source)
+	from, err := w.copySource(ctx, m.Origin)
 	if err != nil {
 		return "", err
 	}

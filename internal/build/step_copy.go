@@ -8,53 +8,14 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
 )
 
-// copyOp is a COPY or ADD.
-type copyOp struct {
-	in   *dockerfile.Copy
-	dest string // absolute, with its trailing slash
-	list []dockerfile.Source
-	// stage is what --from names; nil for the context.
-	stage *Stage
-	from  []*Step
-}
-
-func (op *copyOp) sources() []*Step { return op.from }
-
-// standsOnBelow is false for --link: such a layer is the same whatever it lies on.
-func (op *copyOp) standsOnBelow() bool { return !op.in.Link }
-
-func (op *copyOp) describe(h *hasher) {
-	in := op.in
-	kind := "copy"
-	if in.Add {
-		kind = "add"
-	}
-	h.field(kind, in.Sources...)
-	h.field("dest", op.dest, in.Chown, in.Chmod)
-	h.flag("link", in.Link)
-	h.flag("parents", in.Parents)
-	h.flag("from", in.From != "")
-	if len(in.Exclude) > 0 {
-		h.field("exclude", in.Exclude...)
-	}
-	for _, f := range in.Heredocs {
-		h.field("file", f.Name, f.Content)
-	}
-	if in.Checksum != "" {
-		h.field("checksum", in.Checksum)
-	}
-	if in.KeepGitDir != nil {
-		h.field("keep-git-dir", fmt.Sprint(*in.KeepGitDir))
-	}
-	if in.Unpack != nil {
-		h.field("unpack", fmt.Sprint(*in.Unpack))
-	}
-}
+// copyOp does a COPY or ADD.
+type copyOp struct{ *planner.Copy }
 
 // inputs is the manifest of everything that is copied.
 func (op *copyOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error) {
@@ -72,53 +33,61 @@ func (op *copyOp) inputs(ctx context.Context, w *workspace) ([]store.Input, erro
 // request makes the instruction's request. Remote sources are fetched here, once per build.
 func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, error) {
 	r := &copy.Request{
-		Dest: op.dest, Workdir: "/", Chmod: op.in.Chmod, Link: op.in.Link, Parents: op.in.Parents, Exclude: op.in.Exclude,
+		Dest: op.Dest, Workdir: "/", Chmod: op.In.Chmod, Link: op.In.Link, Parents: op.In.Parents, Exclude: op.In.Exclude,
 		Epoch: w.opts.Epoch, Now: w.now(),
 	}
-	unpack := op.in.Add
-	if op.in.Unpack != nil {
-		unpack = *op.in.Unpack
+	unpack := op.In.Add
+	if op.In.Unpack != nil {
+		unpack = *op.In.Unpack
 	}
 	needsFrom := false
-	for _, s := range op.list {
+	for _, s := range op.Sources {
 		item := copy.Item{Pattern: s.Text, Unpack: unpack}
 		switch s.Kind {
 		case dockerfile.LocalSource:
 			needsFrom = true
 		default:
 			var err error
-			if item, err = w.fetch(ctx, op.in, s); err != nil {
+			if item, err = w.fetch(ctx, op.In, s); err != nil {
 				return nil, err
 			}
 		}
 		r.Sources = append(r.Sources, item)
 	}
-	for _, f := range op.in.Heredocs {
+	for _, f := range op.In.Heredocs {
 		r.Sources = append(r.Sources, copy.InlineItem(f.Name, []byte(f.Content), w.now()))
 	}
 	if needsFrom {
 		var err error
-		if r.From, err = w.copySource(ctx, op.stage, 0); err != nil {
+		if r.From, err = w.copySource(ctx, op.Origin); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-// copySource is what is copied or mounted from: a stage's files, or the context when stage is nil. n is its place in from.
-func (w *workspace) copySource(ctx context.Context, stage *Stage, n int) (copy.Source, error) {
-	if stage == nil {
+// copySource is what is copied or mounted from.
+func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copy.Source, error) {
+	switch from.Kind {
+	case planner.OriginContext:
 		return w.input.open(ctx)
+	case planner.OriginNamed:
+		return w.input.openNamed(ctx, from.Context)
 	}
-	if stage.isContext() {
-		return w.input.openNamed(ctx, stage.named)
-	}
-	from := w.from[n]
-	t, err := from.tree(ctx)
+	files := w.filesOf(from)
+	t, err := files.tree(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return copy.NewStage(t, stageContents{from}), nil
+	return copy.NewStage(t, stageContents{files}), nil
+}
+
+// filesOf is the file system of a stage, or an empty one.
+func (w *workspace) filesOf(from planner.Origin) *state {
+	if from.Kind != planner.OriginStage {
+		return emptyState
+	}
+	return w.from[from.Stage]
 }
 
 // stageContents reads the files of a state for COPY --from. Waiting for a layer that is still being hashed happens here, where its
@@ -159,7 +128,7 @@ func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) 
 	if err != nil {
 		return nil, err
 	}
-	if op.in.Chown != "" {
+	if op.In.Chown != "" {
 		if r.Chown, err = op.owner(below); err != nil {
 			return nil, err
 		}
@@ -184,8 +153,8 @@ func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) 
 // owner resolves --chown in the image's own passwd and group; with --link only numbers have a meaning.
 func (op *copyOp) owner(below *tree.Tree) (*copy.Owner, error) {
 	var passwd, group []byte
-	spec := op.in.Chown
-	if op.in.Link {
+	spec := op.In.Chown
+	if op.In.Link {
 		parts := strings.Split(spec, ":")
 		for i, p := range parts {
 			if p == "root" {
@@ -198,7 +167,7 @@ func (op *copyOp) owner(below *tree.Tree) (*copy.Owner, error) {
 	}
 	uid, gid, err := copy.ResolveOwner(passwd, group, spec)
 	if err != nil {
-		return nil, fmt.Errorf("--chown=%s: %w", op.in.Chown, err)
+		return nil, fmt.Errorf("--chown=%s: %w", op.In.Chown, err)
 	}
 	return &copy.Owner{UID: uid, GID: gid}, nil
 }

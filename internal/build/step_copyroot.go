@@ -47,7 +47,7 @@ func (w *workspace) copyRoot(ctx context.Context, op *runOp, root *stepRoot, poi
 	if err := c.Add(added, false); err != nil {
 		return err
 	}
-	dir, err := w.workingDir(ctx, op.dir)
+	dir, err := w.workingDir(ctx, op.Dir)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/overlay"
@@ -19,7 +21,7 @@ import (
 
 // runMounts adds the RUN's --mount to its root, in the order in which they were written.
 func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
-	if op.file != nil {
+	if op.Script.File != nil {
 		// dev is a file system of its own, so the mount point is made there by the sandbox.
 		dir := filepath.Join(tmp, "pipes")
 		if err := op.writeScript(dir); err != nil {
@@ -30,7 +32,7 @@ func (w *workspace) runMounts(ctx context.Context, op *runOp, root *stepRoot, po
 	if err := w.leaseCaches(ctx, op, tmp); err != nil {
 		return err
 	}
-	for i, m := range op.mounts {
+	for i, m := range op.Mounts {
 		dir := mountDir(tmp, i)
 		mnt, err := w.oneMount(ctx, m, root, dir)
 		if err != nil {
@@ -68,24 +70,24 @@ func (w *workspace) attach(m mount.Mount, at string) error {
 }
 
 // oneMount makes the source of a mount; nil for a secret or an agent that is not there and not required.
-func (w *workspace) oneMount(ctx context.Context, m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
+func (w *workspace) oneMount(ctx context.Context, m planner.Mount, root *stepRoot, dir string) (*mount.Mount, error) {
 	switch m.Type {
-	case "bind":
+	case dockerfile.MountBind:
 		return w.bindMount(ctx, m, dir)
-	case "cache":
+	case dockerfile.MountCache:
 		return &mount.Mount{Type: mount.Bind, Source: w.leases[dir].Path, ReadOnly: m.ReadOnly}, nil
-	case "tmpfs":
+	case dockerfile.MountTmpfs:
 		return &mount.Mount{Type: mount.Tmpfs, Size: m.Size, Mode: 0o1777, NoSuid: true, NoDev: true}, nil
-	case "secret":
+	case dockerfile.MountSecret:
 		return w.secretMount(m, root, dir)
-	case "ssh":
+	case dockerfile.MountSSH:
 		return w.sshMount(m, root, dir)
 	}
 	return nil, fmt.Errorf("unsupported mount type %q", m.Type)
 }
 
 // bindMount shows a part of the context or of another stage. It is read-only, or what is written is thrown away.
-func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mount.Mount, error) {
+func (w *workspace) bindMount(ctx context.Context, m planner.Mount, dir string) (*mount.Mount, error) {
 	source, err := w.mountSource(ctx, m, dir)
 	if err != nil {
 		return nil, err
@@ -121,7 +123,7 @@ func (w *workspace) bindMount(ctx context.Context, m runMount, dir string) (*mou
 func inside(source string) string { return strings.TrimPrefix(path.Join("/", source), "/") }
 
 // secretMount puts a secret into a tmpfs of this process's own mount namespace, so that it never reaches a disk.
-func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
+func (w *workspace) secretMount(m planner.Mount, root *stepRoot, dir string) (*mount.Mount, error) {
 	data, ok, err := w.opts.secret(m.ID)
 	if err != nil {
 		return nil, err
@@ -161,7 +163,7 @@ func (w *workspace) secretMount(m runMount, root *stepRoot, dir string) (*mount.
 }
 
 // chownOptional gives the file behind a mount the owner that the mount asks for.
-func (w *workspace) chownOptional(root *stepRoot, name string, m runMount) error {
+func (w *workspace) chownOptional(root *stepRoot, name string, m planner.Mount) error {
 	if m.UID == nil && m.GID == nil {
 		return nil
 	}
@@ -206,8 +208,8 @@ type MissingSecretError struct{ ID string }
 func (e *MissingSecretError) Error() string { return fmt.Sprintf("secret %s: not found", e.ID) }
 
 // mountInputs are the files that a mount shows.
-func (w *workspace) mountInputs(ctx context.Context, m runMount) ([]store.Input, error) {
-	from, err := w.copySource(ctx, m.stage, m.source)
+func (w *workspace) mountInputs(ctx context.Context, m planner.Mount) ([]store.Input, error) {
+	from, err := w.copySource(ctx, m.Origin)
 	if err != nil {
 		return nil, err
 	}
@@ -216,12 +218,12 @@ func (w *workspace) mountInputs(ctx context.Context, m runMount) ([]store.Input,
 
 // mountSource is a path outside that holds what a mount shows: a place in the directories of a stage, or a copy of the part of the
 // context, without what .dockerignore hides.
-func (w *workspace) mountSource(ctx context.Context, m runMount, dir string) (string, error) {
+func (w *workspace) mountSource(ctx context.Context, m planner.Mount, dir string) (string, error) {
 	rel := inside(m.Source)
-	if m.source >= 0 && !m.stage.isContext() {
-		return w.stageMount(ctx, w.from[m.source], rel, dir)
+	if k := m.Origin.Kind; k == planner.OriginStage || k == planner.OriginNothing {
+		return w.stageMount(ctx, w.filesOf(m.Origin), rel, dir)
 	}
-	from, err := w.copySource(ctx, m.stage, m.source)
+	from, err := w.copySource(ctx, m.Origin)
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -14,11 +16,11 @@ type sharedNetwork struct {
 }
 
 // join sets the network of a step.
-func (w *workspace) join(ctx context.Context, spec *sandbox.Spec, name string) error {
+func (w *workspace) join(ctx context.Context, spec *sandbox.Spec, name dockerfile.Network) error {
 	switch name {
-	case "none":
+	case dockerfile.NetworkNone:
 		spec.Network = sandbox.NetworkNone
-	case "private":
+	case planner.NetworkPrivate:
 		net, err := w.privateNetwork(ctx)
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
@@ -68,7 +69,7 @@ func (w *workspace) overlayRoot(ctx context.Context, op *runOp, root *stepRoot, 
 	if err != nil {
 		return err
 	}
-	changes, err := w.workingDir(ctx, op.dir)
+	changes, err := w.workingDir(ctx, op.Dir)
 	if err != nil {
 		return err
 	}
@@ -105,11 +106,11 @@ func (w *workspace) workingDir(ctx context.Context, dir string) (*index.Index, e
 
 // networkFiles makes resolv.conf and hosts and mounts them over the image's.
 func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *snapshot.Points, tmp string) error {
-	resolv, err := sandbox.ResolvConf(op.network != "none" && op.network != "private")
+	resolv, err := sandbox.ResolvConf(op.Network != dockerfile.NetworkNone && op.Network != planner.NetworkPrivate)
 	if err != nil {
 		return err
 	}
-	hosts := sandbox.Hosts(op.hostname, w.opts.Run.AddHosts)
+	hosts := sandbox.Hosts(op.Hostname, w.opts.Run.AddHosts)
 	for _, f := range []struct {
 		name    string
 		content []byte

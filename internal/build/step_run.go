@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
-	"strings"
 	"syscall"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
@@ -21,70 +20,14 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// runOp is a RUN.
-type runOp struct {
-	args     []string
-	file     *dockerfile.ScriptFile // a script that is put into /dev/pipes and executed
-	env      dockerfile.Vars
-	proxy    []string // in the environment, in no key
-	user     string
-	dir      string
-	network  string
-	insecure bool
-	platform oci.Platform
-	hostname string
-	// options are those of the command line; hosts and limits of them are in the key.
-	options RunOptions
-	mounts  []runMount
-	from    []*Step
-}
-
-func (op *runOp) sources() []*Step { return op.from }
-
-func (op *runOp) standsOnBelow() bool { return true }
-
-func (op *runOp) describe(h *hasher) {
-	h.field("run", op.args...)
-	h.field("env", sortedEnv(op.env)...)
-	h.field("user", op.user)
-	h.field("dir", op.dir)
-	h.field("platform", oci.FormatPlatform(op.platform))
-	h.flag("insecure", op.insecure)
-	if op.network != "" && op.network != "default" {
-		h.field("network", op.network)
-	}
-	if op.hostname != "buildkitsandbox" {
-		h.field("hostname", op.hostname)
-	}
-	if o := op.options; len(o.AddHosts)+len(o.Ulimits) > 0 || o.ShmSize != 0 {
-		h.field("hosts", o.AddHosts...)
-		h.field("limits", append([]string{fmt.Sprint(o.ShmSize)}, o.Ulimits...)...)
-	}
-	if op.file != nil {
-		h.field("file", op.file.Path, op.file.Content)
-	}
-	for _, m := range op.mounts {
-		from := m.From
-		if from != "" && m.Type == "bind" {
-			from = "stage" // its content is among the inputs, whatever its name
-		}
-		h.field("mount", m.Type, m.Source, m.Target, from, m.ID, m.Sharing, fmt.Sprint(m.ReadOnly, m.Required, m.Size),
-			optional(m.Mode), optional(m.UID), optional(m.GID), optional(m.Env))
-	}
-}
-
-func optional[T any](p *T) string {
-	if p == nil {
-		return "-"
-	}
-	return fmt.Sprint(*p)
-}
+// runOp does a RUN.
+type runOp struct{ *planner.Run }
 
 // inputs are the contents that bind mounts bring in.
 func (op *runOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error) {
 	var all []store.Input
-	for i, m := range op.mounts {
-		if m.Type != "bind" && m.Type != "cache" || m.Type == "cache" && m.source < 0 {
+	for i, m := range op.Mounts {
+		if m.Type != dockerfile.MountBind && m.Origin.Kind == planner.OriginNothing {
 			continue
 		}
 		in, err := w.mountInputs(ctx, m)
@@ -130,18 +73,18 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	if err != nil {
 		return err
 	}
-	proc, err := processFor(t, op.user, op.environment(), op.dir)
+	proc, err := processFor(t, op.User, op.Environment(), op.Dir)
 	if err != nil {
 		return err
 	}
-	proc.Args = op.args
+	proc.Args = op.Script.Args
 	proc.Env = append(proc.Env, root.env...)
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
 	spec := sandbox.Spec{
-		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.hostname,
-		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.insecure, Stdout: out, Stderr: out,
+		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.Hostname,
+		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.Insecure, Stdout: out, Stderr: out,
 	}
-	if err := w.join(ctx, &spec, op.network); err != nil {
+	if err := w.join(ctx, &spec, op.Network); err != nil {
 		return err
 	}
 	if err := w.limits(&spec); err != nil {
@@ -154,31 +97,19 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	case err == nil || ctx.Err() != nil:
 		return errors.Join(err, ctx.Err())
 	case errors.As(err, &exit):
-		return &CommandError{Args: op.args, Code: exit.Code, Err: err}
+		return &CommandError{Args: op.Script.Args, Code: exit.Code, Err: err}
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(setup, syscall.ENOEXEC) && op.foreign():
-		return &ForeignError{Platform: oci.FormatPlatform(op.platform), Err: err}
+		return &ForeignError{Platform: oci.FormatPlatform(op.Platform), Err: err}
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(setup, os.ErrNotExist):
-		return &CommandError{Args: op.args, Code: 127, Err: err}
+		return &CommandError{Args: op.Script.Args, Code: 127, Err: err}
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec:
-		return &CommandError{Args: op.args, Code: 126, Err: err}
+		return &CommandError{Args: op.Script.Args, Code: 126, Err: err}
 	}
 	return err
 }
 
 // foreign reports whether the image is for another kind of machine than this one.
-func (op *runOp) foreign() bool { return op.platform.Architecture != oci.HostPlatform().Architecture }
-
-// environment is the step's environment without HOME: the proxies do not override what was declared.
-func (op *runOp) environment() []string {
-	env := op.env.Slice()
-	for _, kv := range op.proxy {
-		k, _, _ := strings.Cut(kv, "=")
-		if _, ok := op.env.Get(k); !ok {
-			env = append(env, kv)
-		}
-	}
-	return env
-}
+func (op *runOp) foreign() bool { return op.Platform.Architecture != oci.HostPlatform().Architecture }
 
 // ownersMode is how directory forms hold owners in this process.
 func (e *engine) ownersMode() owners.Mode { return sandbox.CurrentIDs().OwnersMode() }
@@ -278,25 +209,9 @@ func (op *runOp) writeScript(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	name := filepath.Join(dir, filepath.Base(op.file.Path))
-	if err := os.WriteFile(name, []byte(op.file.Content), 0o755); err != nil {
+	name := filepath.Join(dir, filepath.Base(op.Script.File.Path))
+	if err := os.WriteFile(name, []byte(op.Script.File.Content), 0o755); err != nil {
 		return err
 	}
 	return os.Chmod(name, 0o755)
-}
-
-// sortedEnv is the environment in the order in which it goes into keys.
-func sortedEnv(env dockerfile.Vars) []string {
-	out := env.Slice()
-	sort.Strings(out)
-	return out
-}
-
-// runMount is one RUN --mount with its source found and its target absolute.
-type runMount struct {
-	dockerfile.Mount
-	// stage is what From names; nil for the build context, for caches without from and for mounts without a source.
-	stage *Stage
-	// source is the index into the operation's sources, -1 for the build context and for none.
-	source int
 }

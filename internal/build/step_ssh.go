@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 )
 
@@ -18,7 +19,7 @@ func (e *MissingSSHError) Error() string {
 }
 
 // sshMount shows the agent's socket to the step through a socket of our own, whose owner and mode are the mount's.
-func (w *workspace) sshMount(m runMount, root *stepRoot, dir string) (*mount.Mount, error) {
+func (w *workspace) sshMount(m planner.Mount, root *stepRoot, dir string) (*mount.Mount, error) {
 	id := m.ID
 	if id == "" {
 		id = "default"

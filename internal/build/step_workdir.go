@@ -9,20 +9,13 @@ import (
 	"strings"
 
 	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
-// workdirOp is a WORKDIR: a layer with the directory and its missing parents, or an empty one when it is there.
-type workdirOp struct {
-	path string
-	user string
-}
-
-func (op *workdirOp) sources() []*Step    { return nil }
-func (op *workdirOp) standsOnBelow() bool { return true }
-
-func (op *workdirOp) describe(h *hasher) { h.field("workdir", op.path, op.user) }
+// workdirOp does a WORKDIR.
+type workdirOp struct{ *planner.Workdir }
 
 func (op *workdirOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
 
@@ -32,8 +25,8 @@ func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, erro
 		return nil, err
 	}
 	uid, gid := 0, 0
-	if op.user != "" {
-		if uid, gid, err = copy.ResolveOwner(t.Passwd(), t.Group(), op.user); err != nil {
+	if op.User != "" {
+		if uid, gid, err = copy.ResolveOwner(t.Passwd(), t.Group(), op.User); err != nil {
 			var option *copy.OptionError
 			if errors.As(err, &option) {
 				option.Option = "USER"
@@ -41,9 +34,9 @@ func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, erro
 			return nil, err
 		}
 	}
-	ix, err := copy.Workdir(t, strings.TrimPrefix(op.path, "/"), uid, gid, w.now())
+	ix, err := copy.Workdir(t, strings.TrimPrefix(op.Path, "/"), uid, gid, w.now())
 	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", op.path, err)
+		return nil, fmt.Errorf("create %s: %w", op.Path, err)
 	}
 	return w.storeEntries(ctx, ix, noContent{})
 }

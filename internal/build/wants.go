@@ -1,18 +1,21 @@
 package build
 
-import "github.com/cairnbuild/cairn/oci/compress"
+import (
+	"github.com/cairnbuild/cairn/internal/planner"
+	"github.com/cairnbuild/cairn/oci/compress"
+)
 
 // wants are the plan's hints about which forms of a step's layer somebody will need.
 type wants struct {
 	// blob marks steps whose layers go into the image.
-	blob map[*Step]bool
+	blob map[*planner.Step]bool
 	// dir marks steps that a RUN stands on or mounts.
-	dir         map[*Step]bool
+	dir         map[*planner.Step]bool
 	compression compress.Options
 }
 
-func wantsOf(p *Plan, opts *Options) wants {
-	w := wants{blob: map[*Step]bool{}, dir: map[*Step]bool{}, compression: opts.Output.Compression}
+func wantsOf(p *planner.Plan, opts *Options) wants {
+	w := wants{blob: map[*planner.Step]bool{}, dir: map[*planner.Step]bool{}, compression: opts.Output.Compression}
 	if opts.keepsImage() {
 		for s := p.Target.Final; s != nil; s = s.Parent {
 			w.blob[s] = true
@@ -20,20 +23,20 @@ func wantsOf(p *Plan, opts *Options) wants {
 	}
 	for _, st := range p.Stages {
 		for _, s := range st.Steps {
-			op, ok := s.op.(*runOp)
+			op, ok := s.Op.(*planner.Run)
 			if !ok {
 				continue
 			}
 			w.markDirs(s.Parent)
-			for _, src := range op.from {
-				w.markDirs(src)
+			for _, from := range op.Reads() {
+				w.markDirs(from.Final)
 			}
 		}
 	}
 	return w
 }
 
-func (w *wants) markDirs(s *Step) {
+func (w *wants) markDirs(s *planner.Step) {
 	for ; s != nil && !w.dir[s]; s = s.Parent {
 		w.dir[s] = true
 	}

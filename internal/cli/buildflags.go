@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
@@ -291,11 +292,10 @@ func (r *buildFlagReader) call() (method string, asJSON bool) {
 
 // runOptions are the flags that change how RUN executes.
 func (r *buildFlagReader) runOptions() build.RunOptions {
-	o := build.RunOptions{Network: r.String("network"), Secrets: r.secrets(), SSH: r.ssh()}
-	switch o.Network {
-	case "", "default", "host", "private", "none":
-	default:
-		r.fail("--network is default, host, private or none, not %q", o.Network)
+	o := build.RunOptions{Secrets: r.secrets(), SSH: r.ssh()}
+	var err error
+	if o.Network, err = planner.ParseNetwork(r.String("network")); err != nil {
+		r.fail("--network is %v", err)
 	}
 	for _, s := range r.StringSlice("add-host") {
 		host, err := parseHost(s)
@@ -319,10 +319,11 @@ func (r *buildFlagReader) runOptions() build.RunOptions {
 	}
 	o.Resources = resources(r.Context, r.fail)
 	for _, s := range r.commaList("allow") {
-		if s != "network.host" && s != "security.insecure" {
-			r.fail("--allow knows network.host and security.insecure, not %q", s)
+		e, err := planner.ParseEntitlement(s)
+		if err != nil {
+			r.fail("--allow knows %v", err)
 		}
-		o.Allow = append(o.Allow, s)
+		o.Allow = append(o.Allow, e)
 	}
 	return o
 }

@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
 
@@ -58,7 +59,7 @@ func TestBuildOptions(t *testing.T) {
 	assert.Equal(t, b.Output.Tags[1].String(), "docker.io/library/x:1")
 	assert.DeepEqual(t, b.Run, build.RunOptions{
 		Network: "none", AddHosts: []string{"a:1.2.3.4", "b:::1"}, ShmSize: 128 << 20, Ulimits: []string{"nofile=10:20"},
-		Allow: []string{"network.host"},
+		Allow: []planner.Entitlement{planner.AllowNetworkHost},
 	}, cmpopts.EquateEmpty())
 	assert.Equal(t, len(b.Platforms), 2)
 	assert.Equal(t, b.Target, "t")

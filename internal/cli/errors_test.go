@@ -51,8 +51,6 @@ func TestErrorTable(t *testing.T) {
 		{"connection", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitRegistry, "network"},
 		{"certificate", fmt.Errorf("x: %w", x509.UnknownAuthorityError{}), exitRegistry, "SSL_CERT_FILE"},
 		{"Dockerfile", fmt.Errorf("x: %w", &dockerfile.Error{Msg: "x", Hint: "did you mean RUN?"}), exitDockerfile, "did you mean RUN?"},
-		{"target", &build.TargetError{Target: "tst", Names: []string{"test", "base"}}, exitDockerfile, "did you mean test?"},
-		{"target unlike any", &build.TargetError{Target: "zzzzz", Names: []string{"test", "base"}}, exitDockerfile, "there are"},
 		{"no Dockerfile", &build.NoDockerfileError{Dir: "."}, exitDockerfile, "--file"},
 		{"missing file of COPY", step(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}), exitDockerfile, ""},
 		{"disk full", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exitMachine, "disk is full"},

@@ -153,17 +153,10 @@ func registryRule(err error) (verdict, bool) {
 
 func dockerfileRule(err error) (verdict, bool) {
 	var e *dockerfile.Error
-	var target *build.TargetError
 	var missing *build.NoDockerfileError
 	switch {
 	case errors.As(err, &e):
 		return verdict{exitDockerfile, e.Hint}, true
-	case errors.As(err, &target):
-		hint := didYouMean(target.Target, target.Names)
-		if hint == "" && len(target.Names) > 0 {
-			hint = "there are " + strings.Join(target.Names, ", ")
-		}
-		return verdict{exitDockerfile, hint}, true
 	case errors.As(err, &missing):
 		return verdict{exitDockerfile, "another name or place is given with --file"}, true
 	}
