@@ -86,29 +86,6 @@ func typedCommand(c instructions.ShellDependantCmdLine) Command {
 	return cmd
 }
 
-func typedCopy(c *instructions.CopyCommand, w written) *Copy {
-	return &Copy{
-		written: w, Sources: c.SourcePaths, Heredocs: inline(c.SourceContents), Dest: c.DestPath, From: c.From,
-		Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Parents: c.Parents, Exclude: c.ExcludePatterns,
-	}
-}
-
-func typedAdd(c *instructions.AddCommand, w written) *Copy {
-	return &Copy{
-		written: w, Add: true, Sources: c.SourcePaths, Heredocs: inline(c.SourceContents), Dest: c.DestPath,
-		Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns,
-		Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Unpack: c.Unpack,
-	}
-}
-
-func inline(contents []instructions.SourceContent) []Heredoc {
-	var docs []Heredoc
-	for _, c := range contents {
-		docs = append(docs, Heredoc{Name: c.Path, Content: c.Data, Expand: c.Expand})
-	}
-	return docs
-}
-
 func pairs(kvs instructions.KeyValuePairs) []KeyValue {
 	var all []KeyValue
 	for _, kv := range kvs {

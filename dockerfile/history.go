@@ -41,28 +41,6 @@ func (r *Run) History(s Script, args []ArgValue, env Environment) string {
 	return strings.Join(append(words, s.Args...), " ") + layerSuffix
 }
 
-// History returns the created_by string: without --from, --link, --exclude and the flags of ADD only.
-func (c *Copy) History() string {
-	words := []string{"COPY"}
-	if c.Add {
-		words[0] = "ADD"
-	}
-	if c.Parents {
-		words = append(words, "--parents")
-	}
-	if c.Chown != "" {
-		words = append(words, "--chown="+c.Chown)
-	}
-	if c.Chmod != "" {
-		words = append(words, "--chmod="+c.Chmod)
-	}
-	words = append(words, c.Sources...)
-	for _, doc := range c.Heredocs {
-		words = append(words, "<<"+doc.Name)
-	}
-	return strings.Join(append(words, c.Dest), " ") + layerSuffix
-}
-
 // History returns the created_by string.
 func (e *Env) History() string { return "ENV" + joinPairs(e.Pairs) }
 

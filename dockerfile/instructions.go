@@ -168,27 +168,6 @@ type Device struct {
 	Required bool
 }
 
-// Copy is COPY or, when Add is set, ADD.
-type Copy struct {
-	written
-	Add bool
-	// Sources are paths (and for ADD URLs) without the heredocs. See ParseSource.
-	Sources  []string
-	Heredocs []Heredoc
-	Dest     string
-	// From is a stage's name or number, a named context or an image; empty for the build context. It is never expanded.
-	From    string
-	Chown   string
-	Chmod   string
-	Link    bool
-	Parents bool
-	Exclude []string
-	// Checksum, KeepGitDir and Unpack are ADD's. The pointers are nil when the flag was not given.
-	Checksum   string
-	KeepGitDir *bool
-	Unpack     *bool
-}
-
 // KeyValue is one pair of ENV or LABEL.
 type KeyValue struct{ Key, Value string }
 

@@ -13,56 +13,12 @@ var (
 	errFromVariable = errors.New("variables are not expanded in --from: define a stage with FROM and a global ARG instead")
 )
 
-// validate checks an expanded COPY or ADD.
-func (c *Copy) validate() error {
-	if c.Link && byName(c.Chown) {
-		return fmt.Errorf("--chown=%s: names cannot be looked up with --link, use numeric ids", c.Chown)
-	}
-	if err := validateChmod(c.Chmod); err != nil {
-		return err
-	}
-	remote := 0
-	for _, s := range c.Sources {
-		src, err := ParseSource(s)
-		if err != nil {
-			return err
-		}
-		if src.Kind != LocalSource {
-			remote++
-		}
-		if src.Kind != LocalSource && !c.Add {
-			return fmt.Errorf("source %s: COPY takes no URL or git repository, ADD does", s)
-		}
-		if err := src.agrees(c); err != nil {
-			return err
-		}
-	}
-	switch {
-	case c.Checksum == "":
-	case len(c.Sources) != 1:
-		return errors.New("--checksum needs exactly one source")
-	case remote != 1:
-		return errors.New("--checksum needs an http(s) or git source")
-	}
-	return nil
-}
-
 // validateFrom refuses variables in a COPY's --from, at parse time already: the graph of stages is made of these names.
 func validateFrom(from string) error {
 	if text, _, err := NewLex('\\').Word(from, Vars{}); err != nil || text != from {
 		return errFromVariable
 	}
 	return nil
-}
-
-// byName tells whether an owner has to be looked up. root is known to be 0 without looking.
-func byName(chown string) bool {
-	for part := range strings.SplitSeq(chown, ":") {
-		if _, err := strconv.ParseInt(part, 10, 32); err != nil && part != "" && part != "root" {
-			return true
-		}
-	}
-	return false
 }
 
 // validateChmod accepts octal numbers up to 07777 and the symbolic form of chmod(1): [ugoa]*[-+=][perms] clauses, comma

@@ -80,6 +80,28 @@ const (
 	goldenChain      = "sha256:b0548379174f83b8c2a739d766d7fdf2eec3962cab3a4a1c400174101c45295d"
 )
 
+// TestDefinitionFormat does the same for every flag that goes into keys.
+func TestDefinitionFormat(t *testing.T) {
+	opts := Options{
+		Run: RunOptions{RunOptions: planner.RunOptions{
+			Hosts: []string{"a:1.2.3.4"}, Limits: planner.Limits{ShmSize: 5, Ulimits: []string{"nofile=5"}},
+			Allow: []planner.Entitlement{planner.AllowNetworkHost, planner.AllowInsecure},
+		}},
+		Args: map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h"},
+	}
+	for want, text := range map[string]string{
+		"sha256:38da6e4ab15bed59407d891804e9ff94588ac82d6dceac8500dcb328e6c8543d": "COPY --from=0 --link --parents --chown=1:2 --chmod=u=rwX --exclude=x --exclude=y a b <<e d/\nf\ne\n",
+		"sha256:4433219401767225fc9cf81a1a800022ff56fd2735c64e23eecc28be7a791222": "ADD --checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 " +
+			"--keep-git-dir=true --unpack=false https://h/f .",
+		"sha256:cb88f1bda6db219313ccbca2d8e665dbec754c5c2c9621922ba3283addfe301e": "RUN --network=host --security=insecure --mount=type=secret,id=s,env=E,required " +
+			"--mount=type=ssh,mode=0640,uid=1 --mount=type=tmpfs,target=t,size=1m --mount=from=0,target=/m,rw " +
+			"--mount=type=cache,target=c,sharing=locked,from=0,gid=3 <<e\n#!/bin/x\ne\n",
+	} {
+		p := mustPlan(t, "FROM scratch\nCOPY x /\nFROM scratch\nWORKDIR /w\n"+text, opts, nil)
+		assert.Equal(t, definitionKey(p.Target.Final).String(), want, text)
+	}
+}
+
 func TestKeyHasWhatTheStepCanSee(t *testing.T) {
 	epoch := time.Unix(1700000000, 0)
 	edit := func(from, to string) string {
@@ -88,6 +110,7 @@ func TestKeyHasWhatTheStepCanSee(t *testing.T) {
 		return text
 	}
 	was := keyOf(t, keyText, Options{}, "below")
+	limited := RunOptions{RunOptions: planner.RunOptions{Limits: planner.Limits{Ulimits: []string{"nofile=5"}}}}
 	for name, now := range map[string]digest.Digest{
 		"command":           keyOf(t, edit("echo", "echo x"), Options{}, "below"),
 		"exec form":         keyOf(t, edit("echo", `["/bin/sh", "-c", "echo", ""]`), Options{}, "below"),
@@ -100,8 +123,8 @@ func TestKeyHasWhatTheStepCanSee(t *testing.T) {
 		"cache":             keyOf(t, edit("id=x", "id=y"), Options{}, "below"),
 		"layers below":      keyOf(t, keyText, Options{}, "other"),
 		"SOURCE_DATE_EPOCH": keyOf(t, keyText, Options{Epoch: &epoch}, "below"),
-		"hosts":             keyOf(t, keyText, Options{Run: RunOptions{AddHosts: []string{"a:1.2.3.4"}}}, "below"),
-		"limits":            keyOf(t, keyText, Options{Run: RunOptions{Ulimits: []string{"nofile=5"}}}, "below"),
+		"hosts":             keyOf(t, keyText, Options{Run: RunOptions{RunOptions: planner.RunOptions{Hosts: []string{"a:1.2.3.4"}}}}, "below"),
+		"limits":            keyOf(t, keyText, Options{Run: limited}, "below"),
 	} {
 		assert.Assert(t, now != was, "the key does not have the %s in it", name)
 	}

@@ -4,7 +4,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci"
@@ -80,15 +79,12 @@ type CacheOptions struct {
 
 // RunOptions change how RUN steps execute.
 type RunOptions struct {
-	Network  dockerfile.Network // default, host, private or none; empty is the default
-	AddHosts []string
-	ShmSize  int64
-	Ulimits  []string
+	// RunOptions are those that are in the plan.
+	planner.RunOptions
 	// Resources bound each RUN by itself.
 	Resources sandbox.Resources
 	Secrets   []Secret
 	SSH       []SSH
-	Allow     []planner.Entitlement
 	// Snapshots makes the root file systems; nil stacks overlays.
 	Snapshots *snapshot.Maker
 }
@@ -107,9 +103,6 @@ func (o *Options) plannerOptions(p oci.Platform, named planner.Contexts) planner
 	return planner.Options{
 		Target: o.Target, Platform: p, Requested: len(o.Platforms) > 0, Several: len(o.Platforms) > 1,
 		Args: o.Args, Labels: o.Labels, Contexts: named, NoCache: o.Cache.NoCache, NoCacheFilter: o.Cache.NoCacheFilter,
-		Run: planner.RunOptions{
-			Network: o.Run.Network, Hosts: o.Run.AddHosts, Allow: o.Run.Allow,
-			Limits: planner.Limits{ShmSize: o.Run.ShmSize, Ulimits: o.Run.Ulimits},
-		},
+		Run: o.Run.RunOptions,
 	}
 }

@@ -110,7 +110,7 @@ func (w *workspace) networkFiles(op *runOp, root *stepRoot, points *snapshot.Poi
 	if err != nil {
 		return err
 	}
-	hosts := sandbox.Hosts(op.Hostname, w.opts.Run.AddHosts)
+	hosts := sandbox.Hosts(op.Hostname, op.Hosts)
 	for _, f := range []struct {
 		name    string
 		content []byte

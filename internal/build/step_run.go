@@ -87,7 +87,7 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 	if err := w.join(ctx, &spec, op.Network); err != nil {
 		return err
 	}
-	if err := w.limits(&spec); err != nil {
+	if err := w.limits(&spec, op.Limits); err != nil {
 		return err
 	}
 	err = sandbox.Run(ctx, spec)

@@ -302,20 +302,20 @@ func (r *buildFlagReader) runOptions() build.RunOptions {
 		if err != nil {
 			r.fail("read --add-host: %v", err)
 		}
-		o.AddHosts = append(o.AddHosts, host)
+		o.Hosts = append(o.Hosts, host)
 	}
 	if s := r.String("shm-size"); s != "" {
 		n, err := units.RAMInBytes(s)
 		if err != nil || n <= 0 {
 			r.fail("--shm-size is a size such as 64m, not %q", s)
 		}
-		o.ShmSize = n
+		o.Limits.ShmSize = n
 	}
 	for _, s := range r.StringSlice("ulimit") {
 		if _, err := units.ParseUlimit(s); err != nil {
 			r.fail("read --ulimit: %v", err)
 		}
-		o.Ulimits = append(o.Ulimits, s)
+		o.Limits.Ulimits = append(o.Limits.Ulimits, s)
 	}
 	o.Resources = resources(r.Context, r.fail)
 	for _, s := range r.commaList("allow") {

@@ -58,8 +58,10 @@ func TestBuildOptions(t *testing.T) {
 	assert.Equal(t, b.Output.Tags[0].Familiar(), "me/app:latest")
 	assert.Equal(t, b.Output.Tags[1].String(), "docker.io/library/x:1")
 	assert.DeepEqual(t, b.Run, build.RunOptions{
-		Network: "none", AddHosts: []string{"a:1.2.3.4", "b:::1"}, ShmSize: 128 << 20, Ulimits: []string{"nofile=10:20"},
-		Allow: []planner.Entitlement{planner.AllowNetworkHost},
+		RunOptions: planner.RunOptions{
+			Network: "none", Hosts: []string{"a:1.2.3.4", "b:::1"}, Allow: []planner.Entitlement{planner.AllowNetworkHost},
+			Limits: planner.Limits{ShmSize: 128 << 20, Ulimits: []string{"nofile=10:20"}},
+		},
 	}, cmpopts.EquateEmpty())
 	assert.Equal(t, len(b.Platforms), 2)
 	assert.Equal(t, b.Target, "t")

@@ -108,31 +108,7 @@ func (op *Copy) Describe(field func(name string, values ...string)) {
 	}
 	field(kind, in.Sources...)
 	field("dest", op.Dest, in.Chown, in.Chmod)
-	flag(field, "link", in.Link)
-	flag(field, "parents", in.Parents)
-	flag(field, "from", in.From != "")
-	if len(in.Exclude) > 0 {
-		field("exclude", in.Exclude...)
-	}
-	for _, f := range in.Heredocs {
-		field("file", f.Name, f.Content)
-	}
-	if in.Checksum != "" {
-		field("checksum", in.Checksum)
-	}
-	if in.KeepGitDir != nil {
-		field("keep-git-dir", fmt.Sprint(*in.KeepGitDir))
-	}
-	if in.Unpack != nil {
-		field("unpack", fmt.Sprint(*in.Unpack))
-	}
-}
-
-// flag adds a name only when it is set, so that new flags do not change the keys of steps that do not use them.
-func flag(field func(name string, values ...string), name string, set bool) {
-	if set {
-		field(name, "true")
-	}
+	in.Details(field)
 }
 
 // Run is a RUN.
@@ -186,7 +162,9 @@ func (op *Run) Describe(field func(name string, values ...string)) {
 	field("user", op.User)
 	field("dir", op.Dir)
 	field("platform", oci.FormatPlatform(op.Platform))
-	flag(field, "insecure", op.Insecure)
+	if op.Insecure {
+		field("insecure", "true")
+	}
 	if op.Network != "" && op.Network != dockerfile.NetworkDefault {
 		field("network", string(op.Network))
 	}
