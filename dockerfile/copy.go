@@ -119,9 +119,9 @@ func (c *Copy) History() string {
 	return strings.Join(append(words, c.Dest), " ") + layerSuffix
 }
 
-// Details hands what decides the result of an expanded COPY or ADD to field, in a canonical form, as far as its flags and heredocs say
-// it. Sources, destination, owner and mode are not among it. A flag that is not given says nothing, so that a new one changes nothing for
-// instructions without it. Names, values and order are part of cache keys.
+// Details hands what decides the result of an expanded COPY or ADD to field, in a canonical form, as far as its flags
+// and heredocs say it. Sources, destination, owner and mode are not among it. A flag that is not given says nothing, so
+// that a new one changes nothing for instructions without it. Names, values and order are part of cache keys.
 func (c *Copy) Details(field func(name string, values ...string)) {
 	for _, flag := range []struct {
 		name string

@@ -113,7 +113,8 @@ func TestScope(t *testing.T) { // docs/semantics.md 56, 62, 64-67, 70, 72, 73, 7
 			env:  path + " a=1 e=2 b=12", image: path + " e=2", args: "a=1 b=12", shell: "s", user: "u", dir: "/w",
 		},
 		{
-			name: "a stage beside another", src: "FROM scratch AS one\nARG a=1\nENV e=2\nUSER u\nWORKDIR /w\nFROM scratch\nENV x=$a$e",
+			name: "a stage beside another", src: "FROM scratch AS one\nARG a=1\nENV e=2\nUSER u\nWORKDIR /w\n" +
+				"FROM scratch\nENV x=$a$e",
 			env: path + " x=", image: path + " x=", dir: "/",
 		},
 		{
@@ -164,7 +165,8 @@ func TestApplyFails(t *testing.T) {
 
 func TestFrom(t *testing.T) { // docs/semantics.md 57, 116
 	f := parse(t, "ARG B=one\nARG NOWHERE\nFROM x AS one\nFROM $B AS two\n"+
-		"FROM --platform=$BUILDPLATFORM one\nFROM later\nFROM x AS later\nFROM $NOT\nFROM --platform=$NOWHERE x\nFROM --platform=$BUILDPLATFOR x\nFROM --platform=a/b/c/d x")
+		"FROM --platform=$BUILDPLATFORM one\nFROM later\nFROM x AS later\nFROM $NOT\n"+
+		"FROM --platform=$NOWHERE x\nFROM --platform=$BUILDPLATFOR x\nFROM --platform=a/b/c/d x")
 	arm := ispec.Platform{OS: "linux", Architecture: "arm64"}
 	args, err := f.Arguments(arm, ispec.Platform{OS: "linux", Architecture: "amd64"}, "", Vars{})
 	assert.NilError(t, err)

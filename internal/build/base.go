@@ -228,9 +228,9 @@ func (b *bases) keep(ctx context.Context, m *baseImage) error {
 	return b.store.Tag(ctx, m.Reference, m.image.Manifest)
 }
 
-// imageState is the file system of a FROM: the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
-func (w *workspace) imageState(ctx context.Context, op *planner.Image) (*state, error) {
-	m, s := w.bases.of(op.Base), &state{}
+// imageSnapshot is the file system of a FROM: the image's layers. Their diffIDs are known, so nothing is read before somebody asks for more.
+func (w *workspace) imageSnapshot(ctx context.Context, op *planner.Image) (*snapshotRef, error) {
+	m, s := w.bases.of(op.Base), &snapshotRef{}
 	if present := m.present(w); present != nil {
 		if !w.dry {
 			if err := w.bases.keepPresent(ctx, m); err != nil {

@@ -31,12 +31,12 @@ func Run(ctx context.Context, s *store.Store, opts Options) (*Result, error) {
 }
 
 func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Result, error) {
-	in, err := openInput(ctx, s, opts, ev)
+	pr, err := openProject(ctx, s, opts, ev)
 	if err != nil {
 		return nil, err
 	}
-	defer in.close()
-	if opts, err = in.resolveEpoch(ctx, opts); err != nil {
+	defer pr.close()
+	if opts, err = pr.resolveEpoch(ctx, opts); err != nil {
 		return nil, err
 	}
 	b, err := newBases(s, ev, opts.Cache.Pull)
@@ -54,15 +54,15 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		}
 	}()
 	for _, p := range platforms {
-		plan, err := planner.New(ctx, in.file, opts.plannerOptions(p, in.contexts), b)
+		plan, err := planner.New(ctx, pr.file, opts.plannerOptions(p, pr.contexts), b)
 		if err != nil {
-			return nil, baseError(in.file, err)
+			return nil, baseError(pr.file, err)
 		}
 		e := newEngine(ctx, s, opts, plan, ev)
-		e.bases, e.input = b, in
+		e.bases, e.project = b, pr
 		engines = append(engines, e)
 	}
-	found, err := in.lint(ctx, opts, b)
+	found, err := pr.lint(ctx, opts, b)
 	if err != nil {
 		ev.warn(found)
 		return nil, err
@@ -76,7 +76,7 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		ev.release()
 	}
 	ev.warn(found)
-	if syntax := in.file.Syntax; syntax != "" && opts.OnDebug != nil {
+	if syntax := pr.file.Syntax; syntax != "" && opts.OnDebug != nil {
 		opts.OnDebug("# syntax=" + syntax + ": the Dockerfile language that is built in is used")
 	}
 	return finish(ctx, engines, opts, ev, s)
@@ -110,7 +110,7 @@ func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, 
 // that the engine can move there before anything was done or shown.
 func (e *engine) rehearse(ctx context.Context) error {
 	dry := newEngine(ctx, e.store, e.opts, e.plan, newEmitter(nil))
-	dry.bases, dry.input, dry.dry = e.bases, e.input, true
+	dry.bases, dry.project, dry.dry = e.bases, e.project, true
 	defer e.inherit(dry)
 	final, err := dry.result(ctx, e.plan.Target.Final)
 	if err == nil {
@@ -135,7 +135,7 @@ func (e *engine) rehearseOthers(ctx context.Context) error {
 }
 
 // rehearseExport finds out whether blobs would have to be packed from directories that only a namespace can read.
-func (e *engine) rehearseExport(ctx context.Context, final *state) error {
+func (e *engine) rehearseExport(ctx context.Context, final *snapshotRef) error {
 	for _, r := range final.layers {
 		l, err := r.stored(ctx)
 		if errors.Is(err, errMiss) {

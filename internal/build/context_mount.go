@@ -70,7 +70,7 @@ func extractWith(ctx context.Context, ix *index.Index, src layer.Source, dir str
 }
 
 // stageMount shows a path of another stage: its layers, stacked read-only in this process's mount namespace.
-func (w *workspace) stageMount(ctx context.Context, s *state, rel, dir string) (string, error) {
+func (w *workspace) stageMount(ctx context.Context, s *snapshotRef, rel, dir string) (string, error) {
 	t, err := s.tree(ctx)
 	if err != nil {
 		return "", err

@@ -19,13 +19,13 @@ import (
 
 // engine runs one plan. Each step is a future: asked for by whoever needs its result, run at most once.
 type engine struct {
-	store  *store.Store
-	opts   *Options
-	plan   *planner.Plan
-	events *emitter
-	bases  *bases
-	input  *input
-	want   wants
+	store   *store.Store
+	opts    *Options
+	plan    *planner.Plan
+	events  *emitter
+	bases   *bases
+	project *project
+	want    wants
 	// actionOf tells how an operation is done.
 	actionOf func(planner.Operation) (action, error)
 	// dry makes it look results up and run nothing: a miss is errMiss, or ErrNeedsNamespace when a namespace would be needed.
@@ -49,9 +49,9 @@ type engine struct {
 }
 
 type future struct {
-	done  chan struct{}
-	state *state
-	err   error
+	done     chan struct{}
+	snapshot *snapshotRef
+	err      error
 }
 
 // errMiss is what a dry engine answers for a step that has no recorded result and needs no namespace.
@@ -66,9 +66,9 @@ func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *planner
 }
 
 // result returns the file system that a step leaves; nil is the empty one.
-func (e *engine) result(ctx context.Context, s *planner.Step) (*state, error) {
+func (e *engine) result(ctx context.Context, s *planner.Step) (*snapshotRef, error) {
 	if s == nil {
-		return emptyState, nil
+		return emptySnapshot, nil
 	}
 	e.mu.Lock()
 	f, ok := e.futures[s]
@@ -78,26 +78,26 @@ func (e *engine) result(ctx context.Context, s *planner.Step) (*state, error) {
 	}
 	e.mu.Unlock()
 	if !ok {
-		f.state, f.err = e.run(ctx, s)
+		f.snapshot, f.err = e.run(ctx, s)
 		close(f.done)
 		if f.err != nil && e.fail != nil {
 			e.fail(f.err) // at once: what this step is waited for with may take long
 		}
-		return f.state, f.err
+		return f.snapshot, f.err
 	}
 	select {
 	case <-f.done:
-		return f.state, f.err
+		return f.snapshot, f.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
 // run waits for what the step stands on, then looks it up or executes it.
-func (e *engine) run(ctx context.Context, s *planner.Step) (*state, error) {
-	w := &workspace{engine: e, step: s, from: map[*planner.Stage]*state{}}
+func (e *engine) run(ctx context.Context, s *planner.Step) (*snapshotRef, error) {
+	w := &workspace{engine: e, step: s, from: map[*planner.Stage]*snapshotRef{}}
 	if op, ok := s.Op.(*planner.Image); ok {
-		return w.imageState(ctx, op)
+		return w.imageSnapshot(ctx, op)
 	}
 	var err error
 	if w.action, err = e.actionOf(s.Op); err != nil {

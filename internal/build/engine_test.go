@@ -63,7 +63,7 @@ func (op *fakeOp) execute(ctx context.Context, w *workspace) (*layerRef, error) 
 }
 
 // runChain builds a stage of these steps, the first at the bottom, and tells which were cached.
-func runChain(t *testing.T, s *store.Store, opts Options, ops ...*fakeOp) (cached []string, final *state) {
+func runChain(t *testing.T, s *store.Store, opts Options, ops ...*fakeOp) (cached []string, final *snapshotRef) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -179,14 +179,14 @@ func TestHistoryTimes(t *testing.T) {
 	p := mustPlan(t, "FROM base\nENV A=b\nCOPY one /\nLABEL c=d\nCOPY two /\nCMD x\n", Options{}, images)
 	times := func(epoch *time.Time) []int64 {
 		e := newEngine(t.Context(), nil, &Options{Epoch: epoch}, p, newEmitter(nil))
-		st := &state{}
+		st := &snapshotRef{}
 		for i, s := range p.Target.Steps {
 			if i > 0 {
 				r := newLayerRef()
 				r.created = time.Unix(2e9+int64(i), 0)
 				st = st.with(r)
 			}
-			f := &future{done: make(chan struct{}), state: st}
+			f := &future{done: make(chan struct{}), snapshot: st}
 			close(f.done)
 			e.futures[s] = f
 		}

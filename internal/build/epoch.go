@@ -22,16 +22,16 @@ import (
 
 const epochArg = "SOURCE_DATE_EPOCH"
 
-// resolveEpoch returns the options with the time that SOURCE_DATE_EPOCH asks for: the number in --build-arg, in the environment or in an
-// ARG before the first FROM; or the age of the context, of a named context or of what a stage adds, when it names one of them. From then
-// on it is a number that every ARG SOURCE_DATE_EPOCH sees.
-func (in *input) resolveEpoch(ctx context.Context, opts *Options) (*Options, error) {
+// resolveEpoch returns the options with the time that SOURCE_DATE_EPOCH asks for: the number in --build-arg, in the
+// environment or in an ARG before the first FROM; or the age of the context, of a named context or of what a stage
+// adds, when it names one of them. From then on it is a number that every ARG SOURCE_DATE_EPOCH sees.
+func (pr *project) resolveEpoch(ctx context.Context, opts *Options) (*Options, error) {
 	value, given := opts.Args[epochArg]
 	if !given && opts.Epoch != nil {
 		value, given = strconv.FormatInt(opts.Epoch.Unix(), 10), true
 	}
 	if !given {
-		args, err := in.arguments(opts)
+		args, err := pr.arguments(opts)
 		if err != nil {
 			return opts, nil // the plan says it better
 		}
@@ -40,7 +40,7 @@ func (in *input) resolveEpoch(ctx context.Context, opts *Options) (*Options, err
 	if value == "" {
 		return opts, nil
 	}
-	t, err := in.epoch(ctx, value, opts)
+	t, err := pr.epoch(ctx, value, opts)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%s: %w", epochArg, value, err)
 	}
@@ -55,53 +55,53 @@ func (in *input) resolveEpoch(ctx context.Context, opts *Options) (*Options, err
 }
 
 // arguments are those of the build for its first platform.
-func (in *input) arguments(opts *Options) (dockerfile.Arguments, error) {
+func (pr *project) arguments(opts *Options) (dockerfile.Arguments, error) {
 	host := oci.HostPlatform()
 	p := host
 	if len(opts.Platforms) > 0 {
 		p = opts.Platforms[0]
 	}
-	return in.file.Arguments(host, p, opts.Target, planner.GivenArgs(opts.Args))
+	return pr.file.Arguments(host, p, opts.Target, planner.GivenArgs(opts.Args))
 }
 
 // epoch reads one value; nil is no time at all.
-func (in *input) epoch(ctx context.Context, value string, opts *Options) (*time.Time, error) {
+func (pr *project) epoch(ctx context.Context, value string, opts *Options) (*time.Time, error) {
 	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 		t := time.Unix(n, 0).UTC()
 		return &t, nil
 	}
 	if value == "context" {
-		return in.made, nil
+		return pr.made, nil
 	}
-	if c, ok := in.contexts.Find(value); ok {
+	if c, ok := pr.contexts.Find(value); ok {
 		if c.Kind != planner.RemoteContext {
 			return nil, nil
 		}
-		return in.remoteTime(ctx, c.Remote)
+		return pr.remoteTime(ctx, c.Remote)
 	}
-	stage, ok := in.file.Stage(value, len(in.file.Stages))
+	stage, ok := pr.file.Stage(value, len(pr.file.Stages))
 	if !ok {
 		return nil, errors.New("it is neither seconds since 1970, nor context, nor a named context, nor a stage")
 	}
-	src, err := in.onlySource(stage, opts)
+	src, err := pr.onlySource(stage, opts)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", stage.Name, err)
 	}
-	return in.remoteTime(ctx, src)
+	return pr.remoteTime(ctx, src)
 }
 
 // onlySource is what a stage adds that has nothing but one ADD of a URL or of a repository.
-func (in *input) onlySource(stage *dockerfile.Stage, opts *Options) (dockerfile.Source, error) {
+func (pr *project) onlySource(stage *dockerfile.Stage, opts *Options) (dockerfile.Source, error) {
 	var none dockerfile.Source
 	wrong := errors.New("it must be FROM scratch with exactly one ADD of a URL or a git repository")
-	args, err := in.arguments(opts)
+	args, err := pr.arguments(opts)
 	if err != nil {
 		return none, err
 	}
-	if from, err := in.file.From(stage, args); err != nil || from.Name.Text != "scratch" {
+	if from, err := pr.file.From(stage, args); err != nil || from.Name.Text != "scratch" {
 		return none, errors.Join(wrong, err)
 	}
-	scope := dockerfile.NewScope(in.file, args, dockerfile.Scratch(oci.HostPlatform()))
+	scope := dockerfile.NewScope(pr.file, args, dockerfile.Scratch(oci.HostPlatform()))
 	found := none
 	for _, i := range stage.Instructions {
 		var applied dockerfile.Applied
@@ -128,13 +128,13 @@ func (in *input) onlySource(stage *dockerfile.Stage, opts *Options) (dockerfile.
 }
 
 // remoteTime is how old a URL or a repository is; nil when that can't be known.
-func (in *input) remoteTime(ctx context.Context, src dockerfile.Source) (*time.Time, error) {
-	client, err := in.fetcher()
+func (pr *project) remoteTime(ctx context.Context, src dockerfile.Source) (*time.Time, error) {
+	client, err := pr.fetcher()
 	if err != nil {
 		return nil, err
 	}
 	if src.Kind == dockerfile.GitSource {
-		return in.commitTime(ctx, client, repoOf(src.Git))
+		return pr.commitTime(ctx, client, repoOf(src.Git))
 	}
 	file, err := client.HTTP(ctx, src.Text, "")
 	if err != nil {
@@ -144,9 +144,9 @@ func (in *input) remoteTime(ctx context.Context, src dockerfile.Source) (*time.T
 }
 
 // commitTime is when the commit was made: the time that its files get in a checkout that wants commit times.
-func (in *input) commitTime(ctx context.Context, client *fetch.Client, repo fetch.Repo) (*time.Time, error) {
+func (pr *project) commitTime(ctx context.Context, client *fetch.Client, repo fetch.Repo) (*time.Time, error) {
 	repo.CommitTimes, repo.KeepGitDir, repo.SkipSubmodules = true, false, true
-	dir, err := in.checkout(ctx, client, repo)
+	dir, err := pr.checkout(ctx, client, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,8 @@ func (in *input) commitTime(ctx context.Context, client *fetch.Client, repo fetc
 	return found, err
 }
 
-// fileTime is the server's Last-Modified of a download or, for a tar, the time of its newest file; nil when neither is known.
+// fileTime is the server's Last-Modified of a download or, for a tar, the time of its newest file; nil when neither is
+// known.
 func fileTime(ctx context.Context, file fetch.File) (*time.Time, error) {
 	if t := file.ModTime.UTC(); t.Unix() > 0 {
 		return &t, nil

@@ -81,7 +81,8 @@ func baseError(f *dockerfile.File, err error) error {
 		return err
 	}
 	return &StepError{
-		Name: base.Name, File: f.Name, Range: base.Range, Excerpt: excerpt(f, base.Range), Hint: base.Hint, Err: base.Err,
+		Name: base.Name, File: f.Name, Range: base.Range, Excerpt: excerpt(f, base.Range),
+		Hint: base.Hint, Err: base.Err,
 	}
 }
 

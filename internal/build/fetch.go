@@ -20,8 +20,8 @@ import (
 )
 
 // fetcher makes the client for URLs and git repositories; downloads are kept in the store.
-func (in *input) fetcher() (*fetch.Client, error) {
-	sock, err := in.agents.socket("default")
+func (pr *project) fetcher() (*fetch.Client, error) {
+	sock, err := pr.agents.socket("default")
 	if err != nil {
 		return nil, err
 	}
@@ -29,11 +29,11 @@ func (in *input) fetcher() (*fetch.Client, error) {
 		sock = os.Getenv("SSH_AUTH_SOCK") // git runs here, as the user: no step sees this agent
 	}
 	return fetch.New(fetch.Options{
-		CacheDir:    filepath.Join(in.store.Root(), "fetch"),
+		CacheDir:    filepath.Join(pr.store.Root(), "fetch"),
 		SSHAuthSock: sock,
 		UserAgent:   "cairn",
 		Secret: func(name string) ([]byte, bool) {
-			v, ok, err := in.opts.secret(name)
+			v, ok, err := pr.opts.secret(name)
 			return v, ok && err == nil
 		},
 	})
@@ -50,7 +50,7 @@ func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile
 	item, ok := w.fetched[key]
 	w.mu.Unlock()
 	if !ok {
-		client, err := w.input.fetcher()
+		client, err := w.project.fetcher()
 		if err != nil {
 			return copy.Item{}, err
 		}
@@ -93,7 +93,7 @@ func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dock
 	if in.Checksum != "" {
 		repo.Checksum = in.Checksum
 	}
-	dir, err := w.input.checkout(ctx, client, repo)
+	dir, err := w.project.checkout(ctx, client, repo)
 	if err != nil {
 		return copy.Item{}, err
 	}
@@ -106,16 +106,16 @@ func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dock
 }
 
 // checkout makes a directory of what a repository has, which stays until close.
-func (in *input) checkout(ctx context.Context, client *fetch.Client, repo fetch.Repo) (string, error) {
+func (pr *project) checkout(ctx context.Context, client *fetch.Client, repo fetch.Repo) (string, error) {
 	commit, err := client.ResolveGit(ctx, repo)
 	if err != nil {
 		return "", err
 	}
-	tmp, err := in.store.TempDir("git")
+	tmp, err := pr.store.TempDir("git")
 	if err != nil {
 		return "", err
 	}
-	in.onClose(tmp.Close)
+	pr.onClose(tmp.Close)
 	dir := filepath.Join(tmp.Path(), "tree")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err

@@ -15,13 +15,13 @@ import (
 // builtImage is one platform's result: the image and the file system that it stands for.
 type builtImage struct {
 	image oci.Image
-	final *state
+	final *snapshotRef
 	plan  *planner.Plan
 	e     *engine
 }
 
 // image makes the config and the list of layers. For each layer a blob is made now, unless the image is not kept.
-func (e *engine) image(ctx context.Context, final *state) (*builtImage, error) {
+func (e *engine) image(ctx context.Context, final *snapshotRef) (*builtImage, error) {
 	b := &builtImage{final: final, plan: e.plan, e: e}
 	if !e.opts.keepsImage() {
 		return b, e.settle(ctx)

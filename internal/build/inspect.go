@@ -20,31 +20,31 @@ type Inspection struct {
 // Inspect reads the Dockerfile that Run would build, from wherever the context comes, and builds nothing.
 func Inspect(ctx context.Context, s *store.Store, opts Options) (*Inspection, error) {
 	ev := newEmitter(nil)
-	in, err := openInput(ctx, s, &opts, ev)
+	pr, err := openProject(ctx, s, &opts, ev)
 	if err != nil {
 		return nil, err
 	}
-	defer in.close()
+	defer pr.close()
 	b, err := newBases(s, ev, false)
 	if err != nil {
 		return nil, err
 	}
-	lint, err := lintOptions(ctx, in, &opts, b)
+	lint, err := lintOptions(ctx, pr, &opts, b)
 	if err != nil {
 		return nil, err
 	}
-	return &Inspection{File: in.file, Lint: lint}, nil
+	return &Inspection{File: pr.file, Lint: lint}, nil
 }
 
 // lintOptions describes the build to the linter.
-func lintOptions(ctx context.Context, in *input, opts *Options, r planner.Bases) (dockerfile.LintOptions, error) {
+func lintOptions(ctx context.Context, pr *project, opts *Options, r planner.Bases) (dockerfile.LintOptions, error) {
 	host := oci.HostPlatform()
 	o := dockerfile.LintOptions{Target: opts.Target, Args: planner.GivenArgs(opts.Args), BuildPlatform: host, TargetPlatform: host}
 	if len(opts.Platforms) > 0 {
 		o.TargetPlatform = opts.Platforms[0]
 	}
-	if in.ignored != nil {
-		o.Ignored = in.ignored.HidesSource
+	if pr.ignored != nil {
+		o.Ignored = pr.ignored.HidesSource
 	}
 	if value, ok := opts.Args["BUILDKIT_DOCKERFILE_CHECK"]; ok {
 		check, err := dockerfile.ParseCheck(value)
@@ -54,7 +54,7 @@ func lintOptions(ctx context.Context, in *input, opts *Options, r planner.Bases)
 		o.Check = &check
 	}
 	o.Base = func(ref string, p oci.Platform) (dockerfile.BaseImage, bool) {
-		base, err := resolveName(ctx, r, in.contexts, ref, p)
+		base, err := resolveName(ctx, r, pr.contexts, ref, p)
 		if err != nil {
 			return dockerfile.BaseImage{}, false
 		}
@@ -72,13 +72,13 @@ func resolveName(ctx context.Context, r planner.Bases, named planner.Contexts, r
 }
 
 // lint checks the Dockerfile with what the plan has found out about its base images. The error is the one of "# check=error=true".
-func (in *input) lint(ctx context.Context, opts *Options, r planner.Bases) ([]Warning, error) {
-	o, err := lintOptions(ctx, in, opts, r)
+func (pr *project) lint(ctx context.Context, opts *Options, r planner.Bases) ([]Warning, error) {
+	o, err := lintOptions(ctx, pr, opts, r)
 	if err != nil {
 		return nil, err
 	}
 	o.NeededOnly = true
-	f := in.file
+	f := pr.file
 	report := dockerfile.Check(f, o)
 	var out []Warning
 	for _, w := range append(append([]dockerfile.Warning(nil), f.Warnings...), report.Warnings...) {

@@ -51,7 +51,7 @@ func keyOf(t *testing.T, text string, opts Options, layer string) digest.Digest 
 	r.diffID = digest.FromString(layer)
 	act, err := actionOf(plan.Target.Final.Op)
 	assert.NilError(t, err)
-	w := &workspace{engine: e, step: plan.Target.Final, action: act, below: emptyState.with(r)}
+	w := &workspace{engine: e, step: plan.Target.Final, action: act, below: emptySnapshot.with(r)}
 	k, _, err := e.key(t.Context(), w)
 	assert.NilError(t, err)
 	return k

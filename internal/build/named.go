@@ -46,16 +46,16 @@ func exists(path string) bool {
 }
 
 // openNamed returns a named context that is no image, opened once.
-func (in *input) openNamed(ctx context.Context, named planner.NamedContext) (*contextdir.Context, error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if c, ok := in.named[named.Value]; ok {
+func (pr *project) openNamed(ctx context.Context, named planner.NamedContext) (*contextdir.Context, error) {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if c, ok := pr.named[named.Value]; ok {
 		return c, nil
 	}
 	dir := named.Location
 	if named.Kind == planner.RemoteContext {
 		var err error
-		if dir, err = in.fetchNamed(ctx, named.Remote); err != nil {
+		if dir, err = pr.fetchNamed(ctx, named.Remote); err != nil {
 			return nil, fmt.Errorf("fetch named context %s: %w", named.Value, err)
 		}
 	}
@@ -67,34 +67,34 @@ func (in *input) openNamed(ctx context.Context, named planner.NamedContext) (*co
 		}
 		ig = ignorer(m)
 	}
-	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: in.statCache()})
+	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: pr.statCache()})
 	if err != nil {
 		return nil, fmt.Errorf("open named context: %w", err)
 	}
-	in.named[named.Value] = c
-	in.onClose(c.Close)
+	pr.named[named.Value] = c
+	pr.onClose(c.Close)
 	return c, nil
 }
 
-// fetchNamed makes a directory of a named context that is somewhere else: a git repository as it is checked out, and a URL as one file
-// with the name "context", whatever it is, as with BuildKit.
-func (in *input) fetchNamed(ctx context.Context, src dockerfile.Source) (string, error) {
-	client, err := in.fetcher()
+// fetchNamed makes a directory of a named context that is somewhere else: a git repository as it is checked out, and a
+// URL as one file with the name "context", whatever it is, as with BuildKit.
+func (pr *project) fetchNamed(ctx context.Context, src dockerfile.Source) (string, error) {
+	client, err := pr.fetcher()
 	if err != nil {
 		return "", err
 	}
 	if src.Kind == dockerfile.GitSource {
-		return in.checkout(ctx, client, repoOf(src.Git))
+		return pr.checkout(ctx, client, repoOf(src.Git))
 	}
 	file, err := client.HTTP(ctx, src.Text, "")
 	if err != nil {
 		return "", err
 	}
-	tmp, err := in.store.TempDir("context")
+	tmp, err := pr.store.TempDir("context")
 	if err != nil {
 		return "", err
 	}
-	in.onClose(tmp.Close)
+	pr.onClose(tmp.Close)
 	data, err := os.Open(file.Path)
 	if err != nil {
 		return "", err

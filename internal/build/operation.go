@@ -40,8 +40,8 @@ type workspace struct {
 	// tail is the end of what the step's command printed.
 	tail *tail
 	// below is the file system that the parent leaves; from are those of the stages that the operation reads.
-	below *state
-	from  map[*planner.Stage]*state
+	below *snapshotRef
+	from  map[*planner.Stage]*snapshotRef
 	// leases are the cache mounts in use, by the directory of their mount.
 	leases map[string]*store.CacheLease
 

@@ -11,7 +11,8 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// Options say what to build. The zero value builds the Dockerfile in the current directory and stores an untagged image.
+// Options say what to build. The zero value builds the Dockerfile in the current directory and stores an untagged
+// image.
 type Options struct {
 	Input  Input
 	Output Output
@@ -32,9 +33,11 @@ type Options struct {
 
 // Input says where the Dockerfile and the context come from.
 type Input struct {
-	// Context is the directory, or a URL as it was given; empty for a build without context (Dockerfile on stdin); "-" for ContextTar.
+	// Context is the directory, or a URL as it was given; empty for a build without context (Dockerfile on stdin); "-"
+	// for ContextTar.
 	Context string
-	// ContextTar is the context as a tar archive, compressed or not, read once from where it stands, when Context is "-".
+	// ContextTar is the context as a tar archive, compressed or not, read once from where it stands, when Context is
+	// "-".
 	ContextTar io.Reader
 	// Dockerfile is the path given with -f ("" for the default names in the context, "-" for DockerfileReader).
 	Dockerfile string
@@ -49,8 +52,8 @@ type Output struct {
 	Tags        []oci.Reference
 	Exports     []Export
 	Compression compress.Options
-	// Annotations are for each manifest, IndexAnnotations for the index, where there is one, and DescriptorAnnotations for the manifests'
-	// descriptors in it.
+	// Annotations are for each manifest, IndexAnnotations for the index, where there is one, and DescriptorAnnotations
+	// for the manifests' descriptors in it.
 	Annotations           map[string]string
 	IndexAnnotations      map[string]string
 	DescriptorAnnotations map[string]string

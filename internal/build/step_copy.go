@@ -70,31 +70,31 @@ func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, err
 func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copy.Source, error) {
 	switch from.Kind {
 	case planner.OriginContext:
-		return w.input.open(ctx)
+		return w.project.open(ctx)
 	case planner.OriginNamed:
-		return w.input.openNamed(ctx, from.Context)
+		return w.project.openNamed(ctx, from.Context)
 	}
 	files := w.filesOf(from)
 	t, err := files.tree(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return copy.NewStage(t, stageContents{files}), nil
+	return copy.NewStage(t, snapshotFiles{files}), nil
 }
 
 // filesOf is the file system of a stage, or an empty one.
-func (w *workspace) filesOf(from planner.Origin) *state {
+func (w *workspace) filesOf(from planner.Origin) *snapshotRef {
 	if from.Kind != planner.OriginStage {
-		return emptyState
+		return emptySnapshot
 	}
 	return w.from[from.Stage]
 }
 
-// stageContents reads the files of a state for COPY --from. Waiting for a layer that is still being hashed happens here, where its
+// snapshotFiles reads the files of a snapshot for COPY --from. Waiting for a layer that is still being hashed happens here, where its
 // content is needed.
-type stageContents struct{ s *state }
+type snapshotFiles struct{ s *snapshotRef }
 
-func (c stageContents) Open(ctx context.Context, layer int, e index.Entry) (io.ReadCloser, error) {
+func (c snapshotFiles) Open(ctx context.Context, layer int, e index.Entry) (io.ReadCloser, error) {
 	l, err := c.s.layers[layer].stored(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (c stageContents) Open(ctx context.Context, layer int, e index.Entry) (io.R
 	return l.OpenFile(ctx, e.Path)
 }
 
-func (c stageContents) Digests(ctx context.Context, layer int) (*index.Index, error) {
+func (c snapshotFiles) Digests(ctx context.Context, layer int) (*index.Index, error) {
 	l, err := c.s.layers[layer].stored(ctx)
 	if err != nil {
 		return nil, err

@@ -65,8 +65,8 @@ func (w *workspace) copyRoot(ctx context.Context, op *runOp, root *stepRoot, poi
 	return c.Begin()
 }
 
-// writeCopy copies what is at the path sub of a state, and the directories above it.
-func (w *workspace) writeCopy(ctx context.Context, s *state, dir, sub string) (*snapshot.Root, error) {
+// writeCopy copies what is at the path sub of a snapshot, and the directories above it.
+func (w *workspace) writeCopy(ctx context.Context, s *snapshotRef, dir, sub string) (*snapshot.Root, error) {
 	t, err := s.tree(ctx)
 	if err != nil {
 		return nil, err
@@ -122,8 +122,8 @@ func (w *workspace) adopt(ctx context.Context, root *stepRoot, ix *index.Index) 
 	return ref, nil
 }
 
-// takeSpare returns the copy that holds exactly this state, once.
-func (w *workspace) takeSpare(s *state) *snapshot.Root {
+// takeSpare returns the copy that holds exactly this snapshot, once.
+func (w *workspace) takeSpare(s *snapshotRef) *snapshot.Root {
 	if len(s.layers) == 0 {
 		return nil
 	}

@@ -24,7 +24,7 @@ func (w *workspace) sshMount(m planner.Mount, root *stepRoot, dir string) (*moun
 	if id == "" {
 		id = "default"
 	}
-	socket, err := w.input.agents.socket(id)
+	socket, err := w.project.agents.socket(id)
 	if err != nil {
 		return nil, err
 	}

@@ -326,10 +326,13 @@ func TestContextsByName(t *testing.T) {
 // A plan leaves its options alone.
 func TestOptionsAreOnlyRead(t *testing.T) {
 	images := fakeImages{"base": imageWith(func(c *oci.Config) { c.Config.Labels = map[string]string{"base": "1"} })}
-	opts := Options{Args: map[string]string{"A": "1"}, Labels: map[string]string{"l": "1"}, Contexts: Contexts{}}
+	given := func() Options {
+		return Options{Args: map[string]string{"A": "1"}, Labels: map[string]string{"l": "1"}, Contexts: Contexts{}}
+	}
+	opts := given()
 	p := mustPlan(t, "FROM base\nARG A\nARG SOURCE_DATE_EPOCH=5\nLABEL l=2 m=3\n", opts, images)
 	assert.Equal(t, p.Target.Config.Config.Labels["l"], "1")
-	assert.DeepEqual(t, opts, Options{Args: map[string]string{"A": "1"}, Labels: map[string]string{"l": "1"}, Contexts: Contexts{}})
+	assert.DeepEqual(t, opts, given())
 	assert.DeepEqual(t, images["base"].Config.Labels, map[string]string{"base": "1"})
 }
 

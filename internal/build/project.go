@@ -22,8 +22,8 @@ import (
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
-// input is the Dockerfile and the build context.
-type input struct {
+// project is the Dockerfile and the build context.
+type project struct {
 	file    *dockerfile.File
 	store   *store.Store
 	opts    *Options
@@ -57,38 +57,38 @@ func (e *NoDockerfileError) Error() string {
 	return fmt.Sprintf("no Dockerfile in %s (looked for %s)", e.Dir, strings.Join(defaultNames, ", "))
 }
 
-// openInput reads the Dockerfile and the ignore file; a context directory is read when a step asks for it, one that comes as a tar or
+// openProject reads the Dockerfile and the ignore file; a context directory is read when a step asks for it, one that comes as a tar or
 // from somewhere else now.
-func openInput(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (_ *input, err error) {
-	in := &input{
+func openProject(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (_ *project, err error) {
+	pr := &project{
 		store: s, opts: opts, agents: &agents{given: opts.Run.SSH}, dir: opts.Input.Context, events: ev, named: map[string]*contextdir.Context{},
 	}
 	defer func() {
 		if err != nil {
-			in.close()
+			pr.close()
 		}
 	}()
 	o := opts.Input
-	if in.contexts, err = parseContexts(o.NamedContexts); err != nil {
+	if pr.contexts, err = parseContexts(o.NamedContexts); err != nil {
 		return nil, err
 	}
-	if err := in.fetchContext(ctx, &o); err != nil {
+	if err := pr.fetchContext(ctx, &o); err != nil {
 		return nil, err
 	}
 	var name string
 	var data []byte
-	if in.context != nil && o.Dockerfile != "-" {
-		name, data, err = in.dockerfileInContext(ctx, o.Dockerfile)
+	if pr.context != nil && o.Dockerfile != "-" {
+		name, data, err = pr.dockerfileInContext(ctx, o.Dockerfile)
 	} else {
 		name, data, err = readDockerfile(&o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if in.file, err = dockerfile.Parse(name, data); err != nil {
+	if pr.file, err = dockerfile.Parse(name, data); err != nil {
 		return nil, err
 	}
-	return in, in.readIgnore(ctx, name)
+	return pr, pr.readIgnore(ctx, name)
 }
 
 func readDockerfile(o *Input) (string, []byte, error) {
@@ -121,13 +121,13 @@ func readDockerfile(o *Input) (string, []byte, error) {
 }
 
 // readIgnore finds the ignore file: the one named after the Dockerfile wins over the context's.
-func (in *input) readIgnore(ctx context.Context, dockerfileName string) error {
+func (pr *project) readIgnore(ctx context.Context, dockerfileName string) error {
 	read := os.ReadFile
-	names := []string{dockerfileName + ".dockerignore", filepath.Join(in.dir, ".dockerignore")}
-	if in.context != nil {
-		read = func(name string) ([]byte, error) { return in.context.ReadFile(ctx, name, maxDockerfile) }
+	names := []string{dockerfileName + ".dockerignore", filepath.Join(pr.dir, ".dockerignore")}
+	if pr.context != nil {
+		read = func(name string) ([]byte, error) { return pr.context.ReadFile(ctx, name, maxDockerfile) }
 		names[1] = ".dockerignore"
-	} else if in.dir == "" {
+	} else if pr.dir == "" {
 		return nil
 	}
 	for _, name := range names {
@@ -138,25 +138,25 @@ func (in *input) readIgnore(ctx context.Context, dockerfileName string) error {
 		if err != nil {
 			return fmt.Errorf("read ignore file: %w", err)
 		}
-		if in.ignored, err = ignore.Parse(bytes.NewReader(data)); err != nil {
+		if pr.ignored, err = ignore.Parse(bytes.NewReader(data)); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 		break
 	}
-	if in.context != nil && in.ignored != nil {
-		in.context = in.context.WithIgnore(in.ignored)
+	if pr.context != nil && pr.ignored != nil {
+		pr.context = pr.context.WithIgnore(pr.ignored)
 	}
 	return nil
 }
 
 // dockerfileInContext reads the Dockerfile of a context that is no directory here.
-func (in *input) dockerfileInContext(ctx context.Context, given string) (string, []byte, error) {
+func (pr *project) dockerfileInContext(ctx context.Context, given string) (string, []byte, error) {
 	names := defaultNames
 	if given != "" {
 		names = []string{given}
 	}
 	for _, name := range names {
-		data, err := in.context.ReadFile(ctx, name, maxDockerfile)
+		data, err := pr.context.ReadFile(ctx, name, maxDockerfile)
 		if err == nil {
 			return name, data, nil
 		}
@@ -168,44 +168,44 @@ func (in *input) dockerfileInContext(ctx context.Context, given string) (string,
 }
 
 // fetchContext brings a context that is a tar on standard input, a git repository or a URL here.
-func (in *input) fetchContext(ctx context.Context, o *Input) error {
+func (pr *project) fetchContext(ctx context.Context, o *Input) error {
 	if o.Context == "-" {
-		in.dir = ""
-		return in.contextFromTar(ctx, o.ContextTar)
+		pr.dir = ""
+		return pr.contextFromTar(ctx, o.ContextTar)
 	}
 	c, err := planner.ParseContext("", o.Context, exists)
 	if err != nil || c.Kind != planner.RemoteContext {
 		return nil // a directory, which is looked for when a step needs it
 	}
 	src := c.Remote
-	return in.events.do("[internal] load remote build context", func(*vertex) error {
-		client, err := in.fetcher()
+	return pr.events.do("[internal] load remote build context", func(*vertex) error {
+		client, err := pr.fetcher()
 		if err != nil {
 			return err
 		}
 		if src.Kind != dockerfile.GitSource {
-			return in.contextFromURL(ctx, client, src.Text, o)
+			return pr.contextFromURL(ctx, client, src.Text, o)
 		}
 		repo := repoOf(src.Git)
-		if keep := in.opts.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"]; keep != "" {
+		if keep := pr.opts.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"]; keep != "" {
 			if repo.KeepGitDir, err = strconv.ParseBool(keep); err != nil {
 				return fmt.Errorf("BUILDKIT_CONTEXT_KEEP_GIT_DIR=%s: it is true or false", keep)
 			}
 		}
-		if in.dir, err = in.checkout(ctx, client, repo); err != nil {
+		if pr.dir, err = pr.checkout(ctx, client, repo); err != nil {
 			return err
 		}
-		o.Context = in.dir
+		o.Context = pr.dir
 		if o.Dockerfile != "" && o.Dockerfile != "-" {
-			o.Dockerfile = filepath.Join(in.dir, o.Dockerfile)
+			o.Dockerfile = filepath.Join(pr.dir, o.Dockerfile)
 		}
-		in.made, err = in.commitTime(ctx, client, repo)
+		pr.made, err = pr.commitTime(ctx, client, repo)
 		return err
 	})
 }
 
 // contextFromURL reads a tar, or a Dockerfile that needs no context.
-func (in *input) contextFromURL(ctx context.Context, client *fetch.Client, url string, o *Input) error {
+func (pr *project) contextFromURL(ctx context.Context, client *fetch.Client, url string, o *Input) error {
 	file, err := client.HTTP(ctx, url, "")
 	if err != nil {
 		return err
@@ -215,55 +215,55 @@ func (in *input) contextFromURL(ctx context.Context, client *fetch.Client, url s
 		return err
 	}
 	defer f.Close()
-	in.dir, o.Context = "", ""
-	if in.made, err = fileTime(ctx, file); err != nil {
+	pr.dir, o.Context = "", ""
+	if pr.made, err = fileTime(ctx, file); err != nil {
 		return err
 	}
 	if contextdir.IsTar(f) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		return in.contextFromTar(ctx, f)
+		return pr.contextFromTar(ctx, f)
 	}
 	data, err := os.ReadFile(file.Path)
 	o.Dockerfile, o.DockerfileReader = "-", bytes.NewReader(data)
 	return err
 }
 
-func (in *input) contextFromTar(ctx context.Context, r io.Reader) error {
-	tmp, err := in.store.TempDir("context")
+func (pr *project) contextFromTar(ctx context.Context, r io.Reader) error {
+	tmp, err := pr.store.TempDir("context")
 	if err != nil {
 		return err
 	}
-	in.onClose(tmp.Close)
-	if in.context, err = contextdir.FromTar(ctx, r, tmp.Path()); err != nil {
+	pr.onClose(tmp.Close)
+	if pr.context, err = contextdir.FromTar(ctx, r, tmp.Path()); err != nil {
 		return fmt.Errorf("read the context's tar: %w", err)
 	}
 	return nil
 }
 
 // open returns the context, opened once.
-func (in *input) open(_ context.Context) (*contextdir.Context, error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.context != nil {
-		return in.context, nil
+func (pr *project) open(_ context.Context) (*contextdir.Context, error) {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if pr.context != nil {
+		return pr.context, nil
 	}
-	if in.dir == "" {
+	if pr.dir == "" {
 		return nil, errors.New("this build has no context: the Dockerfile came alone")
 	}
 	var err error
-	in.context, err = contextdir.Open(in.dir, ignorer(in.ignored), contextdir.Options{StatCache: in.statCache()})
-	return in.context, err
+	pr.context, err = contextdir.Open(pr.dir, ignorer(pr.ignored), contextdir.Options{StatCache: pr.statCache()})
+	return pr.context, err
 }
 
-func (in *input) onClose(f func() error) {
-	in.closing.Lock()
-	defer in.closing.Unlock()
-	in.closers = append(in.closers, f)
+func (pr *project) onClose(f func() error) {
+	pr.closing.Lock()
+	defer pr.closing.Unlock()
+	pr.closers = append(pr.closers, f)
 }
 
-func (in *input) statCache() string { return filepath.Join(in.store.Root(), "statcache") }
+func (pr *project) statCache() string { return filepath.Join(pr.store.Root(), "statcache") }
 
 // ignorer keeps a nil matcher a nil interface.
 func ignorer(m *ignore.Matcher) contextdir.Ignorer {
@@ -273,13 +273,13 @@ func ignorer(m *ignore.Matcher) contextdir.Ignorer {
 	return m
 }
 
-func (in *input) close() {
-	if in.context != nil {
-		_ = in.context.Close()
+func (pr *project) close() {
+	if pr.context != nil {
+		_ = pr.context.Close()
 	}
-	for i := len(in.closers) - 1; i >= 0; i-- {
-		_ = in.closers[i]()
+	for i := len(pr.closers) - 1; i >= 0; i-- {
+		_ = pr.closers[i]()
 	}
-	in.closers = nil
-	in.agents.close()
+	pr.closers = nil
+	pr.agents.close()
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// layerRef is a layer that a step made, found or will find. What is known early is there at once; the rest is waited for.
+// layerRef is a layer that a step made, found or will find. What is known early is there at once; the rest is waited
+// for.
 type layerRef struct {
 	// diffID names a layer of a base image from the start; empty for ours.
 	diffID digest.Digest
@@ -101,23 +102,23 @@ func (r *layerRef) index(ctx context.Context) (*index.Index, error) {
 	return l.Index()
 }
 
-// state is a file system: a stack of layers, base first.
-type state struct {
+// snapshotRef is a snapshot of layers that are there or come: a stack of layerRefs, the lowest first.
+type snapshotRef struct {
 	layers []*layerRef
 
 	mu     sync.Mutex
 	merged *tree.Tree
 }
 
-var emptyState = &state{}
+var emptySnapshot = &snapshotRef{}
 
-// with is the state with one more layer on top.
-func (s *state) with(r *layerRef) *state {
-	return &state{layers: append(slices.Clip(slices.Clone(s.layers)), r)}
+// with is the snapshot with one more layer on top.
+func (s *snapshotRef) with(r *layerRef) *snapshotRef {
+	return &snapshotRef{layers: append(slices.Clip(slices.Clone(s.layers)), r)}
 }
 
 // settled reports whether chain will not wait.
-func (s *state) settled() bool {
+func (s *snapshotRef) settled() bool {
 	for _, r := range s.layers {
 		if !r.settled() {
 			return false
@@ -126,8 +127,8 @@ func (s *state) settled() bool {
 	return true
 }
 
-// chain names the state by content.
-func (s *state) chain(ctx context.Context) (digest.Digest, error) {
+// chain names the snapshot by content.
+func (s *snapshotRef) chain(ctx context.Context) (digest.Digest, error) {
 	ids := make([]digest.Digest, 0, len(s.layers))
 	for _, r := range s.layers {
 		id, err := r.contentID(ctx)
@@ -140,7 +141,7 @@ func (s *state) chain(ctx context.Context) (digest.Digest, error) {
 }
 
 // tree is the merged tree; files of layers that are still being hashed have no digests in it.
-func (s *state) tree(ctx context.Context) (*tree.Tree, error) {
+func (s *snapshotRef) tree(ctx context.Context) (*tree.Tree, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.merged != nil {
@@ -159,7 +160,7 @@ func (s *state) tree(ctx context.Context) (*tree.Tree, error) {
 }
 
 // stored waits for all layers.
-func (s *state) stored(ctx context.Context) ([]*store.Layer, error) {
+func (s *snapshotRef) stored(ctx context.Context) ([]*store.Layer, error) {
 	out := make([]*store.Layer, 0, len(s.layers))
 	for _, r := range s.layers {
 		l, err := r.stored(ctx)
@@ -171,9 +172,9 @@ func (s *state) stored(ctx context.Context) ([]*store.Layer, error) {
 	return out, nil
 }
 
-// dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the hashing
-// of the one before it.
-func (s *state) dirs(ctx context.Context) ([]string, error) {
+// dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the
+// hashing of the one before it.
+func (s *snapshotRef) dirs(ctx context.Context) ([]string, error) {
 	out := make([]string, len(s.layers))
 	var below []*store.Layer
 	for i, r := range s.layers {
@@ -196,7 +197,7 @@ func (s *state) dirs(ctx context.Context) ([]string, error) {
 }
 
 // tables are the owner tables of those of the directories, as dirs returned them, that have one.
-func (s *state) tables(dirs []string) (map[string]*owners.Table, error) {
+func (s *snapshotRef) tables(dirs []string) (map[string]*owners.Table, error) {
 	out := make(map[string]*owners.Table)
 	for _, r := range s.layers {
 		if r.dir != "" {
@@ -216,8 +217,8 @@ func (s *state) tables(dirs []string) (map[string]*owners.Table, error) {
 	return out, nil
 }
 
-// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what lies further
-// down is hidden by its equal above. One directory can have two names while its layer is being stored.
+// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what
+// lies further down is hidden by its equal above. One directory can have two names while its layer is being stored.
 func withoutRepeats(dirs []string) ([]string, error) {
 	var out []string
 	var seen []os.FileInfo
