@@ -58,9 +58,9 @@ func typedRun(c *instructions.RunCommand, w written) *Run {
 	}
 	for _, m := range instructions.GetMounts(c) {
 		r.Mounts = append(r.Mounts, Mount{
-			Type: MountType(m.Type), Source: m.Source, Target: m.Target, From: m.From, ID: m.CacheID, Sharing: Sharing(m.CacheSharing),
-			ReadOnly: m.ReadOnly, Required: m.Required, Size: m.SizeLimit,
-			Mode: narrow(m.Mode), UID: narrow(m.UID), GID: narrow(m.GID), Env: m.Env,
+			Type: MountType(m.Type), Source: m.Source, Target: m.Target, From: m.From,
+			ID: m.CacheID, Sharing: Sharing(m.CacheSharing), ReadOnly: m.ReadOnly, Required: m.Required, Size: m.SizeLimit,
+			Env: m.Env, MountAttributes: MountAttributes{Mode: narrow(m.Mode), UID: narrow(m.UID), GID: narrow(m.GID)},
 		})
 	}
 	for _, d := range instructions.GetDevices(c) {

@@ -24,7 +24,11 @@ type Copy struct {
 	Link    bool
 	Parents bool
 	Exclude []string
-	// Checksum, KeepGitDir and Unpack are ADD's. The pointers are nil when the flag was not given.
+	AddFlags
+}
+
+// AddFlags are flags that only ADD has. The pointers are nil when the flag was not given.
+type AddFlags struct {
 	Checksum   string
 	KeepGitDir *bool
 	Unpack     *bool
@@ -41,7 +45,7 @@ func typedAdd(c *instructions.AddCommand, w written) *Copy {
 	return &Copy{
 		written: w, Add: true, Sources: c.SourcePaths, Heredocs: inline(c.SourceContents), Dest: c.DestPath,
 		Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns,
-		Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Unpack: c.Unpack,
+		AddFlags: AddFlags{Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Unpack: c.Unpack},
 	}
 }
 

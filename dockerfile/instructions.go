@@ -154,12 +154,16 @@ type Mount struct {
 	Required bool
 	// Size limits a tmpfs, in bytes; 0 is no limit.
 	Size int64
-	// Mode, UID and GID apply to secret, ssh and cache; nil when not given.
+	MountAttributes
+	// Env is the variable that a secret is put in; nil for none.
+	Env *string
+}
+
+// MountAttributes are mode and owner of a secret, an agent's socket or a cache; nil when not given.
+type MountAttributes struct {
 	Mode *uint32
 	UID  *uint32
 	GID  *uint32
-	// Env is the variable that a secret is put in; nil for none.
-	Env *string
 }
 
 // Device is one --device of a RUN.

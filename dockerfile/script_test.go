@@ -46,15 +46,15 @@ func TestMountDefaults(t *testing.T) {
 	mode, id := uint32(0o400), uint32(5)
 	assert.DeepEqual(t, mount("target=x"), Mount{Type: "bind", Source: "/", Target: "/w/x", ReadOnly: true})
 	assert.DeepEqual(t, mount("type=bind,rw,from=s,source=a/../b,dst=/t/"), Mount{Type: "bind", Source: "/b", Target: "/t", From: "s"})
-	assert.DeepEqual(t, mount("type=cache,target=c/,uid=5"), Mount{Type: "cache", Source: "/", Target: "/w/c", ID: "c", Sharing: "shared", UID: &id})
+	assert.DeepEqual(t, mount("type=cache,target=c/,uid=5"), Mount{Type: "cache", Source: "/", Target: "/w/c", ID: "c", Sharing: "shared", MountAttributes: MountAttributes{UID: &id}})
 	assert.DeepEqual(t, mount("type=cache,id=k,sharing=locked,ro,target=/c"), Mount{Type: "cache", Source: "/", Target: "/c", ID: "k", Sharing: "locked", ReadOnly: true})
 	assert.DeepEqual(t, mount("type=tmpfs,size=2m,target=/t"), Mount{Type: "tmpfs", Source: "/", Target: "/t", Size: 2 << 20})
-	assert.DeepEqual(t, mount("type=secret,id=a/k"), Mount{Type: "secret", ID: "a/k", Target: "/run/secrets/k", ReadOnly: true, Mode: &mode})
-	assert.DeepEqual(t, mount("type=secret,target=t/k,required"), Mount{Type: "secret", ID: "k", Target: "/w/t/k", ReadOnly: true, Required: true, Mode: &mode})
+	assert.DeepEqual(t, mount("type=secret,id=a/k"), Mount{Type: "secret", ID: "a/k", Target: "/run/secrets/k", ReadOnly: true, MountAttributes: MountAttributes{Mode: &mode}})
+	assert.DeepEqual(t, mount("type=secret,target=t/k,required"), Mount{Type: "secret", ID: "k", Target: "/w/t/k", ReadOnly: true, Required: true, MountAttributes: MountAttributes{Mode: &mode}})
 	env := "K"
-	assert.DeepEqual(t, mount("type=secret,id=k,env=K"), Mount{Type: "secret", ID: "k", ReadOnly: true, Mode: &mode, Env: &env})
+	assert.DeepEqual(t, mount("type=secret,id=k,env=K"), Mount{Type: "secret", ID: "k", ReadOnly: true, MountAttributes: MountAttributes{Mode: &mode}, Env: &env})
 	mode2 := uint32(0o600)
-	assert.DeepEqual(t, mount("type=ssh"), Mount{Type: "ssh", ID: "default", ReadOnly: true, Mode: &mode2})
+	assert.DeepEqual(t, mount("type=ssh"), Mount{Type: "ssh", ID: "default", ReadOnly: true, MountAttributes: MountAttributes{Mode: &mode2}})
 
 	for flag, want := range map[string]string{
 		"type=cache,target=/":     "the target is /",
