@@ -317,10 +317,13 @@ func TestRulesCanFail(t *testing.T) {
 		want      bool
 	}{
 		{".", "internal/cli", true},
-		{".", "internal/build", false},
+		{".", "internal/engine", false},
 		{"internal/cli", "oci/archive", true},
-		{"internal/build", "internal/progress", false},
-		{"internal/progress", "internal/build", true},
+		{"internal/engine", "internal/progress", false},
+		{"internal/engine", "internal/planner", true},
+		{"internal/planner", "internal/store", false},
+		{"internal/planner", "sandbox", false},
+		{"internal/progress", "internal/engine", true},
 		{"oci", "internal/store", false},
 		{"oci/tree", "oci/layer", false},
 		{"dockerfile", "oci", false},

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -18,7 +18,7 @@ import (
 
 // BuildOptions are the flags of `cairn build`: what to build, and how to talk about it.
 type BuildOptions struct {
-	Build build.Options
+	Build engine.Options
 	// Progress is a progress mode; see progress.Modes.
 	Progress string
 	// Quiet prints the image id alone.
@@ -81,11 +81,11 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 	if sh.debug {
 		o.Build.OnDebug = func(text string) { fmt.Fprintln(sh.stderr, "debug: "+text) }
 	}
-	result, err := build.Run(ctx, st, o.Build)
+	result, err := engine.Run(ctx, st, o.Build)
 	if cerr := display.Close(); err == nil {
 		err = cerr
 	}
-	if errors.Is(err, build.ErrNeedsNamespace) {
+	if errors.Is(err, engine.ErrNeedsNamespace) {
 		// The namespace's cairn opens the store itself: our locks must not stand in its way.
 		if err := st.Close(); err != nil {
 			return err
@@ -101,7 +101,7 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 }
 
 // reportBuild writes the files and the line that were asked for.
-func reportBuild(sh *shell, result *build.Result, o BuildOptions) error {
+func reportBuild(sh *shell, result *engine.Result, o BuildOptions) error {
 	id := resultID(result)
 	if o.IIDFile != "" && id != "" {
 		if err := os.WriteFile(o.IIDFile, []byte(id), 0o666); err != nil {
@@ -121,7 +121,7 @@ func reportBuild(sh *shell, result *build.Result, o BuildOptions) error {
 
 // resultID is what docker prints: the image id, which is the digest of the config, or of the index where there are several
 // images. It is empty when only a file system was exported.
-func resultID(result *build.Result) digest.Digest {
+func resultID(result *engine.Result) digest.Digest {
 	if len(result.Images) == 1 {
 		return result.Images[0].ConfigDescriptor.Digest
 	}
@@ -129,7 +129,7 @@ func resultID(result *build.Result) digest.Digest {
 }
 
 // writeMetadata writes what `docker buildx build --metadata-file` writes, as far as it exists here.
-func writeMetadata(path string, result *build.Result, o BuildOptions) error {
+func writeMetadata(path string, result *engine.Result, o BuildOptions) error {
 	m := map[string]any{
 		"containerimage.digest":     result.Descriptor.Digest,
 		"containerimage.descriptor": result.Descriptor,

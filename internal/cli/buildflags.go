@@ -11,7 +11,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
@@ -123,14 +123,14 @@ func parseBuild(cc *cli.Context) (BuildOptions, error) {
 		o.Progress = "quiet"
 	}
 	args := r.buildArgs()
-	o.Build = build.Options{
-		Input:     build.Input{Context: r.Args().First(), Dockerfile: r.String("file"), NamedContexts: r.pairs("build-context")},
+	o.Build = engine.Options{
+		Input:     engine.Input{Context: r.Args().First(), Dockerfile: r.String("file"), NamedContexts: r.pairs("build-context")},
 		Labels:    r.labels(),
 		Args:      args,
 		Target:    r.String("target"),
 		Platforms: r.platforms(),
 		Epoch:     r.epoch(args),
-		Cache:     build.CacheOptions{NoCache: r.Bool("no-cache"), NoCacheFilter: r.commaList("no-cache-filter"), Pull: r.pull()},
+		Cache:     engine.CacheOptions{NoCache: r.Bool("no-cache"), NoCacheFilter: r.commaList("no-cache-filter"), Pull: r.pull()},
 		Run:       r.runOptions(),
 	}
 	o.Build.Output = r.output()
@@ -291,8 +291,8 @@ func (r *buildFlagReader) call() (method string, asJSON bool) {
 }
 
 // runOptions are the flags that change how RUN executes.
-func (r *buildFlagReader) runOptions() build.RunOptions {
-	o := build.RunOptions{Secrets: r.secrets(), SSH: r.ssh()}
+func (r *buildFlagReader) runOptions() engine.RunOptions {
+	o := engine.RunOptions{Secrets: r.secrets(), SSH: r.ssh()}
 	var err error
 	if o.Network, err = planner.ParseNetwork(r.String("network")); err != nil {
 		r.fail("--network is %v", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"gotest.tools/v3/assert"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
@@ -52,12 +52,12 @@ func TestBuildOptions(t *testing.T) {
 	assert.DeepEqual(t, b.Input.NamedContexts, map[string]string{"src": "../x"})
 	assert.DeepEqual(t, b.Args, map[string]string{"A": "1,2", "FROM_ENV": "e"})
 	assert.DeepEqual(t, b.Labels, map[string]string{"k": "v=w", "bare": ""})
-	assert.DeepEqual(t, b.Cache, build.CacheOptions{NoCache: true, NoCacheFilter: []string{"a", "b"}, Pull: true})
+	assert.DeepEqual(t, b.Cache, engine.CacheOptions{NoCache: true, NoCacheFilter: []string{"a", "b"}, Pull: true})
 	assert.DeepEqual(t, b.Output.Annotations, map[string]string{"a.b": "c"})
 	assert.DeepEqual(t, b.Output.Compression, compress.Options{Algorithm: compress.Zstd, Level: 9})
 	assert.Equal(t, b.Output.Tags[0].Familiar(), "me/app:latest")
 	assert.Equal(t, b.Output.Tags[1].String(), "docker.io/library/x:1")
-	assert.DeepEqual(t, b.Run, build.RunOptions{
+	assert.DeepEqual(t, b.Run, engine.RunOptions{
 		RunOptions: planner.RunOptions{
 			Network: "none", Hosts: []string{"a:1.2.3.4", "b:::1"}, Allow: []planner.Entitlement{planner.AllowNetworkHost},
 			Limits: planner.Limits{ShmSize: 128 << 20, Ulimits: []string{"nofile=10:20"}},
@@ -169,16 +169,16 @@ func TestBuildRefuses(t *testing.T) {
 func TestParseExport(t *testing.T) {
 	for _, c := range []struct {
 		in   string
-		want build.Export
+		want engine.Export
 	}{
-		{"-", build.Export{Type: "tar", Dest: "-", Tar: true}},
-		{"out/dir", build.Export{Type: "local", Dest: "out/dir"}},
-		{"type=local,dest=out", build.Export{Type: "local", Dest: "out"}},
-		{"type=oci,dest=x.tar", build.Export{Type: "oci", Dest: "x.tar", Tar: true}},
-		{"type=oci,dest=x,tar=false", build.Export{Type: "oci", Dest: "x"}},
-		{"type=docker", build.Export{Type: "docker", Dest: "-", Tar: true}},
-		{`type=tar,"dest=a,b"`, build.Export{Type: "tar", Dest: "a,b", Tar: true}},
-		{"dest=x.tar,type=oci", build.Export{Type: "oci", Dest: "x.tar", Tar: true}},
+		{"-", engine.Export{Type: "tar", Dest: "-", Tar: true}},
+		{"out/dir", engine.Export{Type: "local", Dest: "out/dir"}},
+		{"type=local,dest=out", engine.Export{Type: "local", Dest: "out"}},
+		{"type=oci,dest=x.tar", engine.Export{Type: "oci", Dest: "x.tar", Tar: true}},
+		{"type=oci,dest=x,tar=false", engine.Export{Type: "oci", Dest: "x"}},
+		{"type=docker", engine.Export{Type: "docker", Dest: "-", Tar: true}},
+		{`type=tar,"dest=a,b"`, engine.Export{Type: "tar", Dest: "a,b", Tar: true}},
+		{"dest=x.tar,type=oci", engine.Export{Type: "oci", Dest: "x.tar", Tar: true}},
 	} {
 		t.Run(c.in, func(t *testing.T) {
 			got, _, err := parseExport(c.in)
@@ -203,14 +203,14 @@ func TestParseSecret(t *testing.T) {
 	lookup := func(name string) (string, bool) { return "", name == "IN_ENV" }
 	for _, c := range []struct {
 		in   string
-		want build.Secret
+		want engine.Secret
 	}{
-		{"id=a,src=" + file, build.Secret{ID: "a", File: file}},
-		{"id=a,source=" + file + ",type=file", build.Secret{ID: "a", File: file}},
-		{"id=a,env=B", build.Secret{ID: "a", Env: "B"}},
-		{"id=a,type=env,src=B", build.Secret{ID: "a", Env: "B"}},
-		{"id=IN_ENV", build.Secret{ID: "IN_ENV", Env: "IN_ENV"}},
-		{"id=" + file, build.Secret{ID: file, File: file}},
+		{"id=a,src=" + file, engine.Secret{ID: "a", File: file}},
+		{"id=a,source=" + file + ",type=file", engine.Secret{ID: "a", File: file}},
+		{"id=a,env=B", engine.Secret{ID: "a", Env: "B"}},
+		{"id=a,type=env,src=B", engine.Secret{ID: "a", Env: "B"}},
+		{"id=IN_ENV", engine.Secret{ID: "IN_ENV", Env: "IN_ENV"}},
+		{"id=" + file, engine.Secret{ID: file, File: file}},
 	} {
 		got, err := parseSecret(c.in, lookup)
 		assert.NilError(t, err, c.in)

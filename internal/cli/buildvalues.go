@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // csvFields reads the value of a flag such as -o: KEY=VALUE pairs with commas, quoted as in CSV.
@@ -27,8 +27,8 @@ func csvFields(s string) ([][2]string, error) {
 }
 
 // output reads -o, the tags, the compression and the annotations.
-func (r *buildFlagReader) output() build.Output {
-	var o build.Output
+func (r *buildFlagReader) output() engine.Output {
+	var o engine.Output
 	names := r.StringSlice("tag")
 	algorithm, level := r.String("compression"), r.String("compression-level")
 	r.annotations(&o)
@@ -78,17 +78,17 @@ type exportExtra struct {
 
 // parseExport reads one -o value: attributes, or a path alone: a directory, or - for a tar on standard output. Type "image"
 // is what happens anyway.
-func parseExport(s string) (build.Export, exportExtra, error) {
-	e, extra := build.Export{Tar: true}, exportExtra{annotations: map[string]string{}}
+func parseExport(s string) (engine.Export, exportExtra, error) {
+	e, extra := engine.Export{Tar: true}, exportExtra{annotations: map[string]string{}}
 	if s == "-" {
-		return build.Export{Type: "tar", Dest: "-", Tar: true}, extra, nil
+		return engine.Export{Type: "tar", Dest: "-", Tar: true}, extra, nil
 	}
 	list, err := csvFields(s)
 	if err != nil {
 		return e, extra, err
 	}
 	if len(list) == 1 && !strings.Contains(s, "=") {
-		return build.Export{Type: "local", Dest: s}, extra, nil
+		return engine.Export{Type: "local", Dest: s}, extra, nil
 	}
 	for _, kv := range list {
 		if err := setExport(&e, &extra, kv[0], kv[1]); err != nil {
@@ -98,7 +98,7 @@ func parseExport(s string) (build.Export, exportExtra, error) {
 	return e, extra, completeExport(&e)
 }
 
-func setExport(e *build.Export, extra *exportExtra, key, value string) error {
+func setExport(e *engine.Export, extra *exportExtra, key, value string) error {
 	switch key {
 	case "type":
 		e.Type = value
@@ -133,7 +133,7 @@ func setExport(e *build.Export, extra *exportExtra, key, value string) error {
 }
 
 // completeExport checks the type and fills in the default destination.
-func completeExport(e *build.Export) error {
+func completeExport(e *engine.Export) error {
 	switch e.Type {
 	case "oci", "docker", "tar":
 		if e.Dest == "" {
@@ -165,7 +165,7 @@ func completeExport(e *build.Export) error {
 }
 
 // annotations are KEY=VALUE, perhaps with levels and a colon before it: "manifest:", "index:", "manifest,index:".
-func (r *buildFlagReader) annotations(o *build.Output) {
+func (r *buildFlagReader) annotations(o *engine.Output) {
 	levels := map[string]*map[string]string{
 		"manifest": &o.Annotations, "index": &o.IndexAnnotations, "manifest-descriptor": &o.DescriptorAnnotations,
 	}
@@ -193,8 +193,8 @@ func (r *buildFlagReader) annotations(o *build.Output) {
 }
 
 // secrets are id=ID[,src=FILE][,env=NAME][,type=file|env]; without a source the ID names one: an environment variable, or a file.
-func (r *buildFlagReader) secrets() []build.Secret {
-	var list []build.Secret
+func (r *buildFlagReader) secrets() []engine.Secret {
+	var list []engine.Secret
 	for _, s := range r.StringSlice("secret") {
 		secret, err := parseSecret(s, os.LookupEnv)
 		if err != nil {
@@ -205,8 +205,8 @@ func (r *buildFlagReader) secrets() []build.Secret {
 	return list
 }
 
-func parseSecret(s string, lookup func(string) (string, bool)) (build.Secret, error) {
-	var secret build.Secret
+func parseSecret(s string, lookup func(string) (string, bool)) (engine.Secret, error) {
+	var secret engine.Secret
 	fields, err := csvFields(s)
 	if err != nil {
 		return secret, err
@@ -257,14 +257,14 @@ func parseSecret(s string, lookup func(string) (string, bool)) (build.Secret, er
 }
 
 // ssh are default, ID, or ID=PATH[,PATH]: an agent's socket or keys.
-func (r *buildFlagReader) ssh() []build.SSH {
-	var list []build.SSH
+func (r *buildFlagReader) ssh() []engine.SSH {
+	var list []engine.SSH
 	for _, s := range r.StringSlice("ssh") {
 		id, paths, ok := strings.Cut(s, "=")
 		if id == "" {
 			r.fail("--ssh %q has no id", s)
 		}
-		entry := build.SSH{ID: id}
+		entry := engine.SSH{ID: id}
 		switch {
 		case ok && paths != "":
 			entry.Paths = strings.Split(paths, ",")

@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
 // runCall does what --check and --call ask for: it reads the Dockerfile and builds nothing.
 func runCall(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
-	in, err := build.Inspect(ctx, st, o.Build)
+	in, err := engine.Inspect(ctx, st, o.Build)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func lintPlace(ranges ...dockerfile.Range) lintRanges {
 }
 
 // runCheck prints all warnings; any of them makes the exit status 1, as with buildx. A mistake that would stop the build is an error.
-func runCheck(sh *shell, in *build.Inspection, asJSON bool) error {
+func runCheck(sh *shell, in *engine.Inspection, asJSON bool) error {
 	report := dockerfile.Check(in.File, in.Lint)
 	found := append(append([]dockerfile.Warning(nil), in.File.Warnings...), report.Warnings...)
 	if asJSON {
@@ -158,7 +158,7 @@ func printTargets(w io.Writer, f *dockerfile.File, asJSON bool) error {
 }
 
 // printOutline says which build arguments, secrets and agents a build of the target takes.
-func printOutline(w io.Writer, in *build.Inspection, asJSON bool) error {
+func printOutline(w io.Writer, in *engine.Inspection, asJSON bool) error {
 	o, err := dockerfile.NewOutline(in.File, in.Lint)
 	if err != nil {
 		return err

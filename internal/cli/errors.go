@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/progress"
 )
 
@@ -79,7 +79,7 @@ type verdict struct {
 func judge(err error) verdict {
 	for _, rule := range errorRules() {
 		if v, ok := rule(err); ok {
-			var step *build.StepError
+			var step *engine.StepError
 			if errors.As(err, &step) && step.Hint != "" {
 				v.Hint = step.Hint
 			}
@@ -126,7 +126,7 @@ func parts(err error) []error {
 // lines, then the error and the hint.
 func (sh *shell) printError(err error, v verdict) {
 	if sh.machine {
-		var command *build.CommandError
+		var command *engine.CommandError
 		var code int
 		if errors.As(err, &command) {
 			code = command.Code
@@ -147,7 +147,7 @@ func (sh *shell) printError(err error, v verdict) {
 		}
 		return
 	}
-	var step *build.StepError
+	var step *engine.StepError
 	if errors.As(err, &step) {
 		progress.PrintFailure(sh.stderr, step)
 	} else if text := excerpt(err); text != "" {

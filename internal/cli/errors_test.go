@@ -16,8 +16,8 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/cairnbuild/cairn/dockerfile"
-	"github.com/cairnbuild/cairn/internal/build"
 	"github.com/cairnbuild/cairn/internal/container"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/registry"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -25,7 +25,7 @@ import (
 
 func TestErrorTable(t *testing.T) {
 	setup := func(stage string, errno syscall.Errno) error { return &sandbox.SetupError{Stage: stage, Errno: errno} }
-	step := func(err error) error { return &build.StepError{Step: 1, Name: "RUN x", File: "Dockerfile", Err: err} }
+	step := func(err error) error { return &engine.StepError{Step: 1, Name: "RUN x", File: "Dockerfile", Err: err} }
 	for _, c := range []struct {
 		name   string
 		err    error
@@ -35,8 +35,8 @@ func TestErrorTable(t *testing.T) {
 		{"usage", &usageError{Command: "build", Msg: "x"}, exitUsage, "cairn build --help"},
 		{"usage with hint", &usageError{Msg: "x", Hint: "did you mean y?"}, exitUsage, "did you mean y?; see also cairn --help"},
 		{"canceled", fmt.Errorf("x: %w", context.Canceled), exitInterrupted, ""},
-		{"command failed", step(&build.CommandError{Code: 1, Err: &sandbox.ExitError{Code: 1}}), exitFailed, ""},
-		{"command not found", step(&build.CommandError{Code: 127, Err: &sandbox.ExitError{Code: 127}}), exitFailed, "command not found"},
+		{"command failed", step(&engine.CommandError{Code: 1, Err: &sandbox.ExitError{Code: 1}}), exitFailed, ""},
+		{"command not found", step(&engine.CommandError{Code: 127, Err: &sandbox.ExitError{Code: 127}}), exitFailed, "command not found"},
 		{"command killed", step(&sandbox.ExitError{Code: 137, Signal: syscall.SIGKILL}), exitFailed, "out of memory"},
 		{"program missing", step(setup(sandbox.StageExec, syscall.ENOENT)), exitFailed, "not in the image"},
 		{"wrong architecture", setup(sandbox.StageExec, syscall.ENOEXEC), exitFailed, "another architecture"},
@@ -51,7 +51,7 @@ func TestErrorTable(t *testing.T) {
 		{"connection", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitRegistry, "network"},
 		{"certificate", fmt.Errorf("x: %w", x509.UnknownAuthorityError{}), exitRegistry, "SSL_CERT_FILE"},
 		{"Dockerfile", fmt.Errorf("x: %w", &dockerfile.Error{Msg: "x", Hint: "did you mean RUN?"}), exitDockerfile, "did you mean RUN?"},
-		{"no Dockerfile", &build.NoDockerfileError{Dir: "."}, exitDockerfile, "--file"},
+		{"no Dockerfile", &engine.NoDockerfileError{Dir: "."}, exitDockerfile, "--file"},
 		{"missing file of COPY", step(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}), exitDockerfile, ""},
 		{"disk full", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exitMachine, "disk is full"},
 		{"quota", &fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}, exitMachine, "quota"},
@@ -109,7 +109,7 @@ func TestReport(t *testing.T) {
 
 	_, text = reported(t, ctx, true, &hintedError{Err: errors.New("a \"b\""), Hint: "c"})
 	assert.Equal(t, text, `{"event":"error","error":"a \"b\"","hint":"c","status":1}`+"\n")
-	_, text = reported(t, ctx, true, &build.CommandError{Args: []string{"x"}, Code: 7, Err: &sandbox.ExitError{Code: 7}})
+	_, text = reported(t, ctx, true, &engine.CommandError{Args: []string{"x"}, Code: 7, Err: &sandbox.ExitError{Code: 7}})
 	assert.Assert(t, strings.Contains(text, `"status":1,"exitCode":7}`), text)
 }
 
@@ -122,11 +122,11 @@ func TestSeveralErrorsAreSeveralLines(t *testing.T) {
 }
 
 func TestFailedStepIsShown(t *testing.T) {
-	err := &build.StepError{
+	err := &engine.StepError{
 		Step: 5, Name: "[2/2] RUN false", File: "Dockerfile", Range: dockerfile.Range{Start: 2, End: 2},
 		Excerpt: "--------------------\n   1 |     FROM x\n   2 | >>> RUN false\n--------------------\n",
 		Tail:    []byte("one\ntwo\x1b[2J\n"),
-		Err:     &build.CommandError{Args: []string{"/bin/sh", "-c", "false"}, Code: 1, Err: &sandbox.ExitError{Code: 1}},
+		Err:     &engine.CommandError{Args: []string{"/bin/sh", "-c", "false"}, Code: 1, Err: &sandbox.ExitError{Code: 1}},
 	}
 	status, text := reported(t, context.Background(), false, err)
 	assert.Equal(t, status, 1)

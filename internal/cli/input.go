@@ -13,14 +13,14 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/compress"
 )
 
 // prepareInput checks the context and opens what comes on standard input. The file it returns, if any, is standard input in
 // a form that can be read twice, positioned at its start: the build may begin here and go on in a namespace.
-func (sh *shell) prepareInput(st *store.Store, in *build.Input) (*os.File, error) {
+func (sh *shell) prepareInput(st *store.Store, in *engine.Input) (*os.File, error) {
 	fromStdin := in.Context == "-" || in.Dockerfile == "-"
 	if in.Context == "-" && in.Dockerfile == "-" {
 		return nil, &usageError{Command: "build", Msg: "context and Dockerfile cannot both come on standard input",
@@ -130,7 +130,7 @@ func isArchive(f *os.File) (bool, error) {
 }
 
 // prepareExports opens standard output for the exports that go there.
-func (sh *shell) prepareExports(exports []build.Export) error {
+func (sh *shell) prepareExports(exports []engine.Export) error {
 	for i := range exports {
 		if exports[i].Dest != "-" {
 			continue
@@ -151,7 +151,7 @@ func (sh *shell) refuseTerminal() error {
 	return &usageError{Msg: "an archive is not written to a terminal", Hint: "name a file, or send it into a pipe"}
 }
 
-func countStdout(exports []build.Export) int {
+func countStdout(exports []engine.Export) int {
 	n := 0
 	for _, e := range exports {
 		if e.Dest == "-" {
@@ -161,4 +161,4 @@ func countStdout(exports []build.Export) int {
 	return n
 }
 
-func writesToStdout(exports []build.Export) bool { return countStdout(exports) > 0 }
+func writesToStdout(exports []engine.Export) bool { return countStdout(exports) > 0 }

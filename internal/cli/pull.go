@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
@@ -60,7 +60,7 @@ func pull(ctx context.Context, sh *shell, st *store.Store, ref oci.Reference, o 
 	if err != nil {
 		return oci.Image{}, &usageError{Msg: err.Error()}
 	}
-	img, err := build.Pull(ctx, st, ref, o.Platform, display.Event)
+	img, err := engine.Pull(ctx, st, ref, o.Platform, display.Event)
 	if cerr := display.Close(); err == nil {
 		err = cerr
 	}

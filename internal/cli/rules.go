@@ -11,9 +11,9 @@ import (
 	"syscall"
 
 	"github.com/cairnbuild/cairn/dockerfile"
-	"github.com/cairnbuild/cairn/internal/build"
 	"github.com/cairnbuild/cairn/internal/container"
 	"github.com/cairnbuild/cairn/internal/doctor"
+	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/registry"
@@ -102,7 +102,7 @@ func exitRule(err error) (verdict, bool) {
 
 // foreignRule: a RUN of an image for another kind of machine.
 func foreignRule(err error) (verdict, bool) {
-	var e *build.ForeignError
+	var e *engine.ForeignError
 	if !errors.As(err, &e) {
 		return verdict{}, false
 	}
@@ -153,7 +153,7 @@ func registryRule(err error) (verdict, bool) {
 
 func dockerfileRule(err error) (verdict, bool) {
 	var e *dockerfile.Error
-	var missing *build.NoDockerfileError
+	var missing *engine.NoDockerfileError
 	switch {
 	case errors.As(err, &e):
 		return verdict{exitDockerfile, e.Hint}, true
@@ -165,8 +165,8 @@ func dockerfileRule(err error) (verdict, bool) {
 
 // givenRule: a step needs what only the command line can give.
 func givenRule(err error) (verdict, bool) {
-	var secret *build.MissingSecretError
-	var agent *build.MissingSSHError
+	var secret *engine.MissingSecretError
+	var agent *engine.MissingSSHError
 	switch {
 	case errors.As(err, &secret):
 		return verdict{exitUsage, fmt.Sprintf("pass it with --secret id=%s,src=FILE or --secret id=%s,env=NAME", secret.ID, secret.ID)}, true
@@ -238,7 +238,7 @@ func networkRule(err error) (verdict, bool) {
 
 // stepRule: a step failed for no reason known above: a file that COPY names is not there, a name that cannot be resolved.
 func stepRule(err error) (verdict, bool) {
-	var e *build.StepError
+	var e *engine.StepError
 	if !errors.As(err, &e) {
 		return verdict{}, false
 	}

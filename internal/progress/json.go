@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // jsonEvent is an event as a line of JSON. Fields that say nothing are left out.
@@ -63,27 +63,27 @@ func newJSON(w io.Writer) *jsonDisplay {
 }
 
 // Event implements Display.
-func (d *jsonDisplay) Event(ev build.Event) {
+func (d *jsonDisplay) Event(ev engine.Event) {
 	out := jsonEvent{Time: ev.Time.UTC(), Step: ev.Step, Name: ev.Name}
 	elapsed := ev.Duration.Seconds()
 	switch ev.Kind {
-	case build.StepStarted:
+	case engine.StepStarted:
 		out.Event = "start"
-	case build.StepOutput:
+	case engine.StepOutput:
 		out.Event, out.Stream, out.Data = "output", stream(ev), strings.ToValidUTF8(string(ev.Data), "\uFFFD")
-	case build.StepStatus:
+	case engine.StepStatus:
 		out.Event, out.Bytes = "status", &jsonBytes{ev.Current, ev.Total, ev.Done}
-	case build.StepFinished:
+	case engine.StepFinished:
 		out.Event, out.Seconds, out.Outcome = "finish", &elapsed, &jsonOutcome{Cached: ev.Cached}
 		if errors.Is(ev.Err, context.Canceled) {
 			out.Outcome.Canceled = true
 		} else if ev.Err != nil {
 			out.Outcome.Error = ev.Err.Error()
 		}
-	case build.Warned:
+	case engine.Warned:
 		w := ev.Warning
 		out.Event, out.Warning = "warning", &jsonWarning{w.Rule, w.Text, w.URL, w.File, w.Line}
-	case build.BuildFinished:
+	case engine.BuildFinished:
 		out.Event, out.Seconds = "built", &elapsed
 	}
 	if err := d.enc.Encode(out); d.err == nil {

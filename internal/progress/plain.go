@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // How long the display stays with a step that is silent while others have something to say, and how often a running
@@ -47,8 +47,8 @@ type plain struct {
 	current, printed *plainStep
 	lastLine, since  time.Time
 	wrote            bool
-	warnings         []*build.Warning
-	finished         *build.Event
+	warnings         []*engine.Warning
+	finished         *engine.Event
 }
 
 func newPlain(w io.Writer, style Style) *plain {
@@ -56,17 +56,17 @@ func newPlain(w io.Writer, style Style) *plain {
 }
 
 // Event implements Display. It does not need a clock of its own: time is that of the events.
-func (p *plain) Event(ev build.Event) {
+func (p *plain) Event(ev engine.Event) {
 	s := p.steps[ev.Step]
 	switch ev.Kind {
-	case build.StepStarted:
+	case engine.StepStarted:
 		s = &plainStep{number: ev.Step, name: stepName(ev), began: ev.Time, mentioned: map[string]time.Time{}}
 		p.steps[ev.Step] = s
 		p.say(s, ev.Time)
-	case build.Warned:
+	case engine.Warned:
 		p.warnings = append(p.warnings, ev.Warning)
 		return
-	case build.BuildFinished:
+	case engine.BuildFinished:
 		p.finished = &ev
 		return
 	}
@@ -74,17 +74,17 @@ func (p *plain) Event(ev build.Event) {
 		return
 	}
 	switch ev.Kind {
-	case build.StepOutput:
+	case engine.StepOutput:
 		p.lines(s, ev.Time, s.output[stream(ev)].add(ev.Data))
-	case build.StepStatus:
+	case engine.StepStatus:
 		p.status(s, ev)
-	case build.StepFinished:
+	case engine.StepFinished:
 		p.finish(s, ev)
 	}
 	p.tick(ev.Time)
 }
 
-func stream(ev build.Event) int {
+func stream(ev engine.Event) int {
 	if ev.Stream == 2 {
 		return 2
 	}
@@ -97,7 +97,7 @@ func (p *plain) lines(s *plainStep, at time.Time, lines []string) {
 	}
 }
 
-func (p *plain) status(s *plainStep, ev build.Event) {
+func (p *plain) status(s *plainStep, ev engine.Event) {
 	last, seen := s.mentioned[ev.Name]
 	if seen && !ev.Done && ev.Time.Sub(last) < mentionEvery {
 		return
@@ -110,7 +110,7 @@ func (p *plain) status(s *plainStep, ev build.Event) {
 	p.say(s, ev.Time, clean(statusText(ev), false))
 }
 
-func (p *plain) finish(s *plainStep, ev build.Event) {
+func (p *plain) finish(s *plainStep, ev engine.Event) {
 	for i := range s.output {
 		p.lines(s, ev.Time, s.output[i].flush())
 	}
@@ -259,7 +259,7 @@ func (t *ticking) run() {
 }
 
 // Event implements Display.
-func (t *ticking) Event(ev build.Event) {
+func (t *ticking) Event(ev engine.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.inner.Event(ev)

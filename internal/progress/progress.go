@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // The modes that New knows.
@@ -35,7 +35,7 @@ func Modes() []string { return []string{Auto, Plain, TTY, JSON, RawJSON, Quiet} 
 // Display draws events.
 type Display interface {
 	// Event draws one event. Calls must not overlap.
-	Event(build.Event)
+	Event(engine.Event)
 	// Close draws what is left, the warnings and the summary last, and gives the terminal back as it was. It must be called,
 	// whether the build went well or not, once, after the last Event.
 	Close() error
@@ -74,5 +74,5 @@ type Style struct {
 
 type discard struct{}
 
-func (discard) Event(build.Event) {}
-func (discard) Close() error      { return nil }
+func (discard) Event(engine.Event) {}
+func (discard) Close() error       { return nil }

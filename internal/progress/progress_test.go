@@ -13,13 +13,13 @@ import (
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/golden"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // script makes events at given milliseconds.
 type script struct {
 	start  time.Time
-	events []build.Event
+	events []engine.Event
 	begun  map[int]int
 }
 
@@ -27,31 +27,31 @@ func newScript() *script {
 	return &script{start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), begun: map[int]int{}}
 }
 
-func (s *script) add(ms int, ev build.Event) {
+func (s *script) add(ms int, ev engine.Event) {
 	ev.Time = s.start.Add(time.Duration(ms) * time.Millisecond)
 	s.events = append(s.events, ev)
 }
 
 func (s *script) begin(ms, step int, name string) {
 	s.begun[step] = ms
-	s.add(ms, build.Event{Kind: build.StepStarted, Step: step, Name: name})
+	s.add(ms, engine.Event{Kind: engine.StepStarted, Step: step, Name: name})
 }
 
 func (s *script) out(ms, step int, text string) {
-	s.add(ms, build.Event{Kind: build.StepOutput, Step: step, Stream: 1, Data: []byte(text)})
+	s.add(ms, engine.Event{Kind: engine.StepOutput, Step: step, Stream: 1, Data: []byte(text)})
 }
 
 func (s *script) end(ms, step int, cached bool, err error) {
 	d := time.Duration(ms-s.begun[step]) * time.Millisecond
-	s.add(ms, build.Event{Kind: build.StepFinished, Step: step, Cached: cached, Err: err, Duration: d})
+	s.add(ms, engine.Event{Kind: engine.StepFinished, Step: step, Cached: cached, Err: err, Duration: d})
 }
 
 func (s *script) status(ms, step int, name string, current, total int64, done bool) {
-	s.add(ms, build.Event{Kind: build.StepStatus, Step: step, Name: name, Current: current, Total: total, Done: done})
+	s.add(ms, engine.Event{Kind: engine.StepStatus, Step: step, Name: name, Current: current, Total: total, Done: done})
 }
 
 func (s *script) built(ms int) {
-	s.add(ms, build.Event{Kind: build.BuildFinished, Name: "sha256:0123456789ab", Duration: time.Duration(ms) * time.Millisecond})
+	s.add(ms, engine.Event{Kind: engine.BuildFinished, Name: "sha256:0123456789ab", Duration: time.Duration(ms) * time.Millisecond})
 }
 
 // ordinary is a build in which all goes well, one step after the other.
@@ -72,7 +72,7 @@ func ordinary() *script {
 	s.end(10400, 3, false, nil)
 	s.begin(10400, 4, "[stage-0 3/3] COPY . /src")
 	s.end(10400, 4, true, nil)
-	s.add(10450, build.Event{Kind: build.Warned, Warning: &build.Warning{
+	s.add(10450, engine.Event{Kind: engine.Warned, Warning: &engine.Warning{
 		Rule: "JSONArgsRecommended", Text: "JSON arguments recommended for CMD", File: "Dockerfile", Line: 4,
 	}})
 	s.built(10500)
@@ -264,12 +264,12 @@ func TestPrintFailure(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(&tail, "line %d\n", i)
 	}
-	PrintFailure(&b, &build.StepError{Name: "[2/2] RUN x", File: "Dockerfile", Tail: []byte(tail.String()), Excerpt: "excerpt\n"})
+	PrintFailure(&b, &engine.StepError{Name: "[2/2] RUN x", File: "Dockerfile", Tail: []byte(tail.String()), Excerpt: "excerpt\n"})
 	lines := strings.Split(b.String(), "\n")
 	assert.Equal(t, lines[1], " > [2/2] RUN x:")
 	assert.Equal(t, lines[2], "line 80")
 	assert.Equal(t, lines[21], "line 99")
 	b.Reset()
-	PrintFailure(&b, &build.StepError{Name: "COPY x"})
+	PrintFailure(&b, &engine.StepError{Name: "COPY x"})
 	assert.Equal(t, b.String(), "")
 }

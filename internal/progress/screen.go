@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // Control sequences. The cursor is hidden only while a frame is written, in the same write that shows it again: however
@@ -102,7 +102,7 @@ func startTTY(out *os.File, style Style) *tty {
 }
 
 // Event implements Display.
-func (t *tty) Event(ev build.Event) {
+func (t *tty) Event(ev engine.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live.event(ev)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // The colours that we use ourselves.
@@ -37,12 +37,12 @@ func bytesText(n int64) string {
 }
 
 // stepName is a step's name as one line.
-func stepName(ev build.Event) string {
+func stepName(ev engine.Event) string {
 	return clean(strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ", "\t", " ").Replace(ev.Name), false)
 }
 
 // statusText describes a sub-operation: its name and how far it is.
-func statusText(ev build.Event) string {
+func statusText(ev engine.Event) string {
 	text := ev.Name
 	switch {
 	case ev.Total > 0:
@@ -57,7 +57,7 @@ func statusText(ev build.Event) string {
 }
 
 // printWarnings lists the warnings, as a build's last words but one.
-func printWarnings(w io.Writer, warnings []*build.Warning) {
+func printWarnings(w io.Writer, warnings []*engine.Warning) {
 	if len(warnings) == 0 {
 		return
 	}
@@ -72,7 +72,7 @@ func printWarnings(w io.Writer, warnings []*build.Warning) {
 }
 
 // WarningText is a warning as one line, without its excerpt.
-func WarningText(w *build.Warning) string {
+func WarningText(w *engine.Warning) string {
 	var b strings.Builder
 	if w.Rule != "" {
 		fmt.Fprintf(&b, "%s: ", w.Rule)
@@ -85,7 +85,7 @@ func WarningText(w *build.Warning) string {
 }
 
 // summary is the last line: the image id and the total time.
-func summary(ev build.Event) string {
+func summary(ev engine.Event) string {
 	if ev.Name == "" {
 		return "built in " + seconds(ev.Duration)
 	}
@@ -96,7 +96,7 @@ func summary(ev build.Event) string {
 const tailLines = 20
 
 // PrintFailure shows what is worth seeing of a failed step before its error: the end of its output, and the Dockerfile's lines.
-func PrintFailure(w io.Writer, e *build.StepError) {
+func PrintFailure(w io.Writer, e *engine.StepError) {
 	if text := strings.TrimRight(string(e.Tail), "\r\n"); text != "" {
 		lines := strings.Split(text, "\n")
 		fmt.Fprintf(w, "------\n > %s:\n", Visible(e.Name))

@@ -9,7 +9,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // How much a running step shows.
@@ -22,9 +22,9 @@ const (
 type liveStep struct {
 	name     string
 	began    time.Time
-	output   [3]lineBuffer // by stream
-	log      []string      // the last lines, at most logLines
-	statuses []build.Event // by name, in order of appearance
+	output   [3]lineBuffer  // by stream
+	log      []string       // the last lines, at most logLines
+	statuses []engine.Event // by name, in order of appearance
 }
 
 // live is what the screen of a running build shows: above, once and for all, a line per finished step; below, redrawn again
@@ -36,8 +36,8 @@ type live struct {
 	running  []int // numbers of running steps, in order of start
 	over     int   // how many are finished
 	done     []row // finished and not yet drawn
-	warnings []*build.Warning
-	finished *build.Event
+	warnings []*engine.Warning
+	finished *engine.Event
 }
 
 // row is one line of the screen: text on the left, shortened if need be, and a time on the right.
@@ -50,16 +50,16 @@ func newLive(style Style, now time.Time) *live {
 	return &live{style: style, began: now, steps: map[int]*liveStep{}}
 }
 
-func (l *live) event(ev build.Event) {
+func (l *live) event(ev engine.Event) {
 	switch ev.Kind {
-	case build.StepStarted:
+	case engine.StepStarted:
 		l.steps[ev.Step] = &liveStep{name: stepName(ev), began: ev.Time}
 		l.running = append(l.running, ev.Step)
 		return
-	case build.Warned:
+	case engine.Warned:
 		l.warnings = append(l.warnings, ev.Warning)
 		return
-	case build.BuildFinished:
+	case engine.BuildFinished:
 		l.finished = &ev
 		return
 	}
@@ -68,19 +68,19 @@ func (l *live) event(ev build.Event) {
 		return
 	}
 	switch ev.Kind {
-	case build.StepOutput:
+	case engine.StepOutput:
 		for _, line := range s.output[stream(ev)].add(ev.Data) {
 			s.log = append(s.log, line)
 		}
 		s.log = s.log[max(0, len(s.log)-logLines):]
-	case build.StepStatus:
+	case engine.StepStatus:
 		s.status(ev)
-	case build.StepFinished:
+	case engine.StepFinished:
 		l.finish(s, ev)
 	}
 }
 
-func (s *liveStep) status(ev build.Event) {
+func (s *liveStep) status(ev engine.Event) {
 	for i := range s.statuses {
 		if s.statuses[i].Name == ev.Name {
 			s.statuses[i] = ev
@@ -91,7 +91,7 @@ func (s *liveStep) status(ev build.Event) {
 }
 
 // finish turns a running step into one line for good.
-func (l *live) finish(s *liveStep, ev build.Event) {
+func (l *live) finish(s *liveStep, ev engine.Event) {
 	delete(l.steps, ev.Step)
 	for i, n := range l.running {
 		if n == ev.Step {

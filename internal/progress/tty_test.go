@@ -10,7 +10,7 @@ import (
 	"github.com/mattn/go-runewidth"
 	"gotest.tools/v3/assert"
 
-	"github.com/cairnbuild/cairn/internal/build"
+	"github.com/cairnbuild/cairn/internal/engine"
 )
 
 // emulator is as much of a terminal as the screen uses: lines, cursor up, erase, the cursor's visibility. Rows that are
@@ -195,7 +195,7 @@ func TestLiveErrors(t *testing.T) {
 
 func TestLiveIgnoresUnknownSteps(t *testing.T) {
 	l := newLive(Style{}, time.Now())
-	l.event(build.Event{Kind: build.StepOutput, Step: 7, Data: []byte("x\n")})
-	l.event(build.Event{Kind: build.StepFinished, Step: 7})
+	l.event(engine.Event{Kind: engine.StepOutput, Step: 7, Data: []byte("x\n")})
+	l.event(engine.Event{Kind: engine.StepFinished, Step: 7})
 	assert.Equal(t, len(l.settled()), 0)
 }

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/layer"
+	"github.com/cairnbuild/cairn/overlay"
+	"golang.org/x/sync/errgroup"
+)
+
+// manifestOf lists a file or a directory with its contents.
+func manifestOf(ctx context.Context, from copy.Source, path string) ([]store.Input, error) {
+	m, err := copy.Inputs(ctx, copy.Request{Sources: []copy.Item{{Pattern: path, Literal: true}}, From: from, Dest: "/"})
+	if err != nil {
+		return nil, err
+	}
+	return storeInputs(m), nil
+}
+
+// contextMount copies the part of a context that a mount shows into dir, as COPY would: what .dockerignore hides is not there,
+// and owners are root's. It returns the path of the file or directory that is to be mounted.
+func (w *workspace) contextMount(ctx context.Context, c copy.Source, rel, dir string) (string, error) {
+	dest := "/context/"
+	f, err := c.Resolve(ctx, rel)
+	if err != nil {
+		return "", fmt.Errorf("find %s in the context: %w", rel, err)
+	}
+	if f.Type != index.Directory {
+		dest = "/context/file"
+	}
+	res, err := copy.Apply(ctx, nil, copy.Request{Sources: []copy.Item{{Pattern: "/" + rel, Literal: true}}, From: c, Dest: dest, Now: w.now()})
+	if err != nil {
+		return "", err
+	}
+	defer res.Close()
+	if err := os.MkdirAll(filepath.Join(dir, "source"), 0o755); err != nil {
+		return "", err
+	}
+	root := filepath.Join(dir, "source")
+	if err := extractWith(ctx, res.Index, res, root, w.ownersMode()); err != nil {
+		return "", err
+	}
+	return mount.Inside(root, relative(dest))
+}
+
+// extractWith writes a directory from an index and a source, by way of a tar that is never stored.
+func extractWith(ctx context.Context, ix *index.Index, src layer.Source, dir string, mode owners.Mode) error {
+	pr, pw := io.Pipe()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := layer.WriteTar(gctx, pw, ix, src)
+		pw.CloseWithError(err)
+		return err
+	})
+	g.Go(func() error {
+		_, err := layer.Read(gctx, pr, layer.ReadOptions{Dir: dir, Owners: mode, Table: owners.NewTable()})
+		pr.CloseWithError(err)
+		return err
+	})
+	return g.Wait()
+}
+
+// stageMount shows a path of another stage: its layers, stacked read-only in this process's mount namespace.
+func (w *workspace) stageMount(ctx context.Context, s *snapshotRef, rel, dir string) (string, error) {
+	t, err := s.tree(ctx)
+	if err != nil {
+		return "", err
+	}
+	if rel == "" {
+		rel = "."
+	}
+	real, _, err := t.Resolve(rel)
+	if err != nil {
+		return "", fmt.Errorf("find /%s: %w", rel, err)
+	}
+	root := filepath.Join(dir, "root")
+	if w.copies() {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		_, err := w.writeCopy(ctx, s, root, real)
+		return filepath.Join(root, real), err
+	}
+	lower, err := s.dirs(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", err
+	}
+	switch len(lower) {
+	case 0:
+	case 1:
+		root = lower[0]
+	default:
+		if err := w.attach((overlay.Stack{Lower: lower}).Mount(), root); err != nil {
+			return "", err
+		}
+	}
+	return mount.Inside(root, real)
+}

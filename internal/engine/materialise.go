@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/cairnbuild/cairn/internal/owners"
+	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci/compress"
+	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/layer"
+	"github.com/cairnbuild/cairn/sandbox"
+	"golang.org/x/sync/errgroup"
+)
+
+// storeEntries writes a layer of entries in the forms that the plan says somebody will need, in one read of the sources: a
+// compressed blob when the image carries it, else a plain tar, which costs no more than writing the files and can be read at random;
+// and beside it the directory when a RUN will stand on it.
+func (w *workspace) storeEntries(ctx context.Context, ix *index.Index, src layer.Source) (*layerRef, error) {
+	comp := compress.Options{Algorithm: compress.None}
+	if w.want.blob[w.step] {
+		comp = w.want.compression
+	}
+	blob, err := w.store.NewBlob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Abort()
+	content := store.LayerContent{Table: owners.NewTable(), Packing: comp}
+	var packed layer.Packed
+	if w.want.dir[w.step] && sandbox.InNamespace() {
+		packed, err = w.packAndExtract(ctx, blob, ix, src, comp, &content)
+	} else {
+		packed, err = layer.Pack(ctx, blob, ix, src, comp)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if content.Blob, err = blob.Commit(comp.MediaType(), packed.Digest); err != nil {
+		return nil, err
+	}
+	content.Index, content.DiffID = packed.Index, packed.DiffID
+	l, err := w.addLayer(ctx, content)
+	if err != nil {
+		return nil, err
+	}
+	return storedRef(l, w.now()), nil
+}
+
+// packAndExtract packs a layer and unpacks the same bytes as they pass, so that its files are read once.
+func (w *workspace) packAndExtract(ctx context.Context, blob io.Writer, ix *index.Index, src layer.Source, comp compress.Options, c *store.LayerContent) (layer.Packed, error) {
+	tmp, err := w.store.TempDir("copy")
+	if err != nil {
+		return layer.Packed{}, err
+	}
+	w.onClose(func() { _ = tmp.Close() })
+	dir := filepath.Join(tmp.Path(), "dir")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return layer.Packed{}, err
+	}
+	var packed layer.Packed
+	pr, pw := io.Pipe()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		packed, err = layer.Pack(gctx, blob, ix, src, comp, pw)
+		pw.CloseWithError(err)
+		return err
+	})
+	g.Go(func() error {
+		_, err := layer.Read(gctx, pr, layer.ReadOptions{Dir: dir, Owners: w.ownersMode(), Table: c.Table})
+		pr.CloseWithError(err)
+		if err != nil {
+			return fmt.Errorf("write the layer's directory: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return layer.Packed{}, err
+	}
+	c.Dir = dir
+	return packed, nil
+}
