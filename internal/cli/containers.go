@@ -25,7 +25,7 @@ func newPsCommand(sh *shell) *cli.Command {
 		},
 	}, 0, 0, func(cc *cli.Context) error {
 		return sh.withStore(cc.Context, func(st *store.Store) error {
-			list, err := container.List(st.Root())
+			list, err := container.List(st.Containers())
 			if err != nil {
 				return err
 			}
@@ -79,15 +79,15 @@ func newRmCommand(sh *shell) *cli.Command {
 		if !sandbox.InNamespace() {
 			return sh.enter(cc.Context, nil)
 		}
-		return sh.withStore(cc.Context, func(st *store.Store) error { return runRm(sh, st.Root(), cc.Args().Slice(), all) })
+		return sh.withStore(cc.Context, func(st *store.Store) error { return runRm(sh, st.Containers(), cc.Args().Slice(), all) })
 	})
 }
 
-func runRm(sh *shell, root string, names []string, all bool) error {
+func runRm(sh *shell, dir string, names []string, all bool) error {
 	var chosen []container.Listed
 	var errs []error
 	if all {
-		list, err := container.List(root)
+		list, err := container.List(dir)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func runRm(sh *shell, root string, names []string, all bool) error {
 		}
 	}
 	for _, name := range names {
-		c, err := container.Find(root, name)
+		c, err := container.Find(dir, name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -106,7 +106,7 @@ func runRm(sh *shell, root string, names []string, all bool) error {
 		chosen = append(chosen, c)
 	}
 	for _, c := range chosen {
-		if err := container.Remove(root, c.ID); err != nil {
+		if err := container.Remove(dir, c.ID); err != nil {
 			errs = append(errs, err)
 			continue
 		}

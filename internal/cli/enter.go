@@ -46,9 +46,10 @@ func (sh *shell) cleanInNamespace(ctx context.Context, st *store.Store) {
 	if sandbox.InNamespace() || !st.NeedsNamespaceToClean() {
 		return
 	}
-	args := []string{sh.args[0], "--root", st.Root(), "images", "-q"}
-	if err := st.Close(); err != nil {
+	root, err := sh.storeRoot()
+	if err != nil || st.Close() != nil {
 		return
 	}
+	args := []string{sh.args[0], "--root", root, "images", "-q"}
 	_, _ = sandbox.Enter(ctx, sandbox.EnterOptions{Args: args})
 }

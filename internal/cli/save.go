@@ -1,18 +1,16 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
+	"syscall"
 
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/archive"
@@ -65,7 +63,7 @@ func runSave(ctx context.Context, sh *shell, st *store.Store, names []string, o 
 		return err
 	}
 	if o.Format == "oci-dir" {
-		return saveDir(ctx, o.Output, images, st)
+		return layout.Add(ctx, o.Output, st, images)
 	}
 	opts := archive.WriteOptions{Format: archive.Combined}
 	switch o.Format {
@@ -74,10 +72,20 @@ func runSave(ctx context.Context, sh *shell, st *store.Store, names []string, o 
 	case "docker":
 		opts.Format = archive.Docker
 	}
+	write := func(w io.Writer) error { return archive.Write(ctx, w, images, st, opts) }
 	if o.Output == "-" {
-		return writeBuffered(sh.stdout, func(w io.Writer) error { return archive.Write(ctx, w, images, st, opts) })
+		return files.Buffered(sh.stdout, write)
 	}
-	return writeFile(o.Output, func(w io.Writer) error { return archive.Write(ctx, w, images, st, opts) })
+	err = files.Output(o.Output, write)
+	if errors.Is(err, syscall.EISDIR) {
+		return &usageError{
+			Msg: fmt.Sprintf("%s is a directory", o.Output), Hint: "an OCI layout directory is written with --format=oci-dir",
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", o.Output, err)
+	}
+	return nil
 }
 
 // imagesToSave looks the names up. Several names of one image make one entry with several references; an image given by its
@@ -99,100 +107,4 @@ func imagesToSave(ctx context.Context, st *store.Store, names []string) ([]oci.N
 		}
 	}
 	return images, nil
-}
-
-// saveDir writes an OCI layout directory, or adds to one.
-func saveDir(ctx context.Context, dir string, images []oci.Named, st *store.Store) error {
-	if err := layout.Create(dir); err != nil {
-		return fmt.Errorf("create %s: %w", dir, err)
-	}
-	l, err := layout.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	ix, err := l.Index(ctx)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	for _, n := range images {
-		if err := copyImage(ctx, st, l, n.Descriptor); err != nil {
-			return fmt.Errorf("write %s: %w", dir, err)
-		}
-		ix.Manifests = addToIndex(ix.Manifests, n)
-	}
-	if err := l.SetIndex(ctx, ix); err != nil {
-		return fmt.Errorf("write %s: %w", dir, err)
-	}
-	return nil
-}
-
-// addToIndex adds an entry per name and takes the names away from what had them before.
-func addToIndex(manifests []ispec.Descriptor, n oci.Named) []ispec.Descriptor {
-	bare := oci.WithoutName(n.Descriptor)
-	for _, ref := range n.References {
-		manifests = slices.DeleteFunc(manifests, func(d ispec.Descriptor) bool {
-			have, ok := oci.NameOf(d)
-			return ok && have == ref
-		})
-		manifests = append(manifests, oci.WithName(bare, ref))
-	}
-	known := slices.ContainsFunc(manifests, func(d ispec.Descriptor) bool { return d.Digest == bare.Digest })
-	if len(n.References) == 0 && !known {
-		manifests = append(manifests, bare)
-	}
-	return manifests
-}
-
-// copyImage copies a manifest or index and all that it refers to, what it refers to first.
-func copyImage(ctx context.Context, src oci.BlobSource, l *layout.Layout, desc ispec.Descriptor) error {
-	children, err := oci.Children(ctx, src, desc)
-	if err != nil {
-		return err
-	}
-	for _, c := range children {
-		if err := copyImage(ctx, src, l, c); err != nil {
-			return err
-		}
-	}
-	return l.CopyBlob(ctx, src, desc)
-}
-
-// writeFile makes a file whole or not at all. A path that is there already and is no regular file (a pipe, /dev/stdout) is
-// written as it is.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		if info.IsDir() {
-			return &usageError{Msg: fmt.Sprintf("%s is a directory", path), Hint: "an OCI layout directory is written with --format=oci-dir"}
-		}
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(writeBuffered(f, write), f.Close())
-	}
-	temporary := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := errors.Join(writeBuffered(f, write), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-func writeBuffered(w io.Writer, write func(io.Writer) error) error {
-	b := bufio.NewWriterSize(w, 1<<20)
-	if err := write(b); err != nil {
-		return err
-	}
-	return b.Flush()
 }

@@ -92,7 +92,7 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 	if !sandbox.InNamespace() {
 		return errors.New("run a container: not in a user namespace")
 	}
-	sweep(st.Root())
+	sweep(st.Containers())
 	layers, err := openLayers(ctx, st, img, o.snapshots().Kind != snapshot.Copy)
 	defer layers.release()
 	if err != nil {
@@ -102,7 +102,7 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 	if err != nil {
 		return err
 	}
-	c, err := create(st.Root(), img, o, process.Args)
+	c, err := create(st.Containers(), img, o, process.Args)
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}

@@ -109,7 +109,7 @@ func TestNamesAreUnique(t *testing.T) {
 	var taken *NameError
 	assert.Assert(t, errors.As(err, &taken), "%v", err)
 	assert.Equal(t, taken.Taken, first.id[:12])
-	entries, err := os.ReadDir(containersDir(root))
+	entries, err := os.ReadDir(root)
 	assert.NilError(t, err)
 	assert.Equal(t, len(entries), 2, "the second left something: %v", entries) // names, and the first
 
@@ -183,9 +183,9 @@ func TestSweep(t *testing.T) {
 	assert.NilError(t, os.MkdirAll(work, 0o700))
 	assert.NilError(t, os.WriteFile(filepath.Join(work, "f"), nil, 0o600))
 	assert.NilError(t, os.Chmod(work, 0)) // as overlayfs leaves it
-	fresh := filepath.Join(containersDir(root), strings.Repeat("a", 64))
+	fresh := filepath.Join(root, strings.Repeat("a", 64))
 	assert.NilError(t, os.Mkdir(fresh, 0o700)) // being made at this moment
-	old := filepath.Join(containersDir(root), strings.Repeat("b", 64))
+	old := filepath.Join(root, strings.Repeat("b", 64))
 	assert.NilError(t, os.Mkdir(old, 0o700))
 	hourAgo := time.Now().Add(-time.Hour)
 	assert.NilError(t, os.Chtimes(old, hourAgo, hourAgo))

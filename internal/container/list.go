@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/gofrs/flock"
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // Listed is a container of the store.
@@ -27,25 +26,25 @@ var ErrNotFound = errors.New("no such container")
 // ErrRunning is for a container that cannot be removed because its command runs.
 var ErrRunning = errors.New("the container is running")
 
-// List returns the containers of the store at root, the newest first. One that is being made or removed at this moment may be
+// List returns the containers below dir (see Store.Containers), the newest first. One that is being made or removed at this moment may be
 // missing.
-func List(root string) ([]Listed, error) {
-	entries, err := os.ReadDir(containersDir(root))
+func List(dir string) ([]Listed, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	var list []Listed
 	for _, e := range entries {
 		var l Listed
-		data, err := os.ReadFile(filepath.Join(containersDir(root), e.Name(), "container.json"))
+		data, err := os.ReadFile(filepath.Join(dir, e.Name(), "container.json"))
 		if err != nil || json.Unmarshal(data, &l.Record) != nil {
 			continue
 		}
-		free, lock := tryLock(root, e.Name())
-		if free {
+		lock := tryLock(dir, e.Name())
+		l.Running = lock == nil
+		if lock != nil {
 			lock.Close()
 		}
-		l.Running = !free
 		list = append(list, l)
 	}
 	slices.SortFunc(list, func(a, b Listed) int { return b.Created.Compare(a.Created) })
@@ -53,8 +52,8 @@ func List(root string) ([]Listed, error) {
 }
 
 // Find returns the container with this name, or whose id begins so. The error is ErrNotFound, or says that there are several.
-func Find(root, name string) (Listed, error) {
-	list, err := List(root)
+func Find(dir, name string) (Listed, error) {
+	list, err := List(dir)
 	if err != nil {
 		return Listed{}, err
 	}
@@ -78,22 +77,24 @@ func Find(root, name string) (Listed, error) {
 
 // Remove removes a container with what its command wrote, which only root of the user's namespace can. The error is
 // ErrRunning while it runs.
-func Remove(root, id string) error {
-	free, lock := tryLock(root, id)
-	if !free {
+func Remove(dir, id string) error {
+	lock := tryLock(dir, id)
+	if lock == nil {
 		return fmt.Errorf("remove container %s: %w", shortID(id), ErrRunning)
 	}
 	defer lock.Close()
 	var r Record
-	if data, err := os.ReadFile(filepath.Join(containersDir(root), id, "container.json")); err == nil {
+	if data, err := os.ReadFile(filepath.Join(dir, id, "container.json")); err == nil {
 		_ = json.Unmarshal(data, &r) // without it there is no name to remove
 	}
-	return removeContainer(root, id, r.Name)
+	return removeContainer(dir, id, r.Name)
 }
 
-// tryLock takes the lock that a running container holds.
-func tryLock(root, id string) (bool, *flock.Flock) {
-	lock := flock.New(filepath.Join(containersDir(root), id, "lock"), flock.SetFlag(syscall.O_CREAT|syscall.O_RDONLY))
-	free, err := lock.TryLock()
-	return free && err == nil, lock
+// tryLock takes the lock that a running container holds; nil when it cannot. The caller closes it.
+func tryLock(dir, id string) *os.File {
+	lock, err := files.TryLock(filepath.Join(dir, id, "lock"), files.LockMode{Exclusive: true, Create: true})
+	if err != nil {
+		return nil
+	}
+	return lock
 }

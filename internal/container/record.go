@@ -12,9 +12,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
-
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -51,44 +49,42 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
 // container is one that this process made.
 type container struct {
-	root string // of the store
+	dir  string // of all containers; see Store.Containers
 	id   string
 	name string
-	lock *flock.Flock
+	lock *os.File
 
 	record Record
 }
 
 func (c *container) path(elem ...string) string {
-	return filepath.Join(append([]string{containersDir(c.root), c.id}, elem...)...)
+	return filepath.Join(append([]string{c.dir, c.id}, elem...)...)
 }
 
-func containersDir(root string) string { return filepath.Join(root, "containers") }
-
 // names are symbolic links to ids: making one is what takes a name.
-func namesDir(root string) string { return filepath.Join(root, "containers", "names") }
+func namesDir(dir string) string { return filepath.Join(dir, "names") }
 
 // create makes the container's directory, locked, and takes the name.
-func create(root string, img oci.Image, o Options, args []string) (*container, error) {
+func create(dir string, img oci.Image, o Options, args []string) (*container, error) {
 	if o.Name != "" && !validName.MatchString(o.Name) {
 		return nil, &NameError{Name: o.Name}
 	}
-	if err := os.MkdirAll(namesDir(root), 0o700); err != nil {
+	if err := os.MkdirAll(namesDir(dir), 0o700); err != nil {
 		return nil, err
 	}
-	c := &container{root: root, id: newID(), name: o.Name}
+	c := &container{dir: dir, id: newID(), name: o.Name}
 	if err := os.Mkdir(c.path(), 0o700); err != nil {
 		return nil, err
 	}
-	c.lock = flock.New(c.path("lock"))
-	if err := c.lock.Lock(); err != nil {
-		return nil, errors.Join(err, c.close(true))
+	var err error
+	if c.lock, err = files.TryLock(c.path("lock"), files.LockMode{Exclusive: true, Create: true}); c.lock == nil {
+		return nil, errors.Join(err, c.close(true)) // without a lock there is an error: nobody else knows the id
 	}
 	c.record = Record{
 		ID: c.id, Name: o.Name, Image: o.Image, ImageID: img.ConfigDescriptor.Digest.String(), Args: args,
 		Created: time.Now().UTC().Truncate(time.Second), Remove: o.Remove,
 	}
-	err := c.write()
+	err = c.write()
 	if err == nil {
 		err = c.takeName()
 	}
@@ -104,7 +100,7 @@ func (c *container) write() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(c.path("container.json"), append(data, '\n'), 0o600)
+	return files.Write(c.path("container.json"), append(data, '\n'), files.Options{Durable: true})
 }
 
 // newID is 64 hexadecimal digits, as docker's.
@@ -122,7 +118,7 @@ func (c *container) takeName() error {
 	if c.name == "" {
 		return nil
 	}
-	link := filepath.Join(namesDir(c.root), c.name)
+	link := filepath.Join(namesDir(c.dir), c.name)
 	for {
 		err := os.Symlink(c.id, link)
 		if !errors.Is(err, fs.ErrExist) {
@@ -132,7 +128,7 @@ func (c *container) takeName() error {
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(containersDir(c.root), owner)); err == nil {
+		if _, err := os.Stat(filepath.Join(c.dir, owner)); err == nil {
 			c.name = "" // it is not ours to give back
 			return &NameError{Name: filepath.Base(link), Taken: shortID(owner)}
 		}
@@ -146,7 +142,7 @@ func (c *container) takeName() error {
 func (c *container) close(remove bool) error {
 	var err error
 	if remove {
-		err = removeContainer(c.root, c.id, c.name)
+		err = removeContainer(c.dir, c.id, c.name)
 	}
 	if c.lock != nil {
 		err = errors.Join(err, c.lock.Close())
@@ -155,43 +151,22 @@ func (c *container) close(remove bool) error {
 }
 
 // removeContainer removes the name last: while it stands, its container does.
-func removeContainer(root, id, name string) error {
-	if err := removeAll(filepath.Join(containersDir(root), id)); err != nil {
+func removeContainer(dir, id, name string) error {
+	if err := files.RemoveAll(filepath.Join(dir, id)); err != nil {
 		return fmt.Errorf("remove container %s: %w", shortID(id), err)
 	}
 	if name == "" {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(namesDir(root), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(namesDir(dir), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove container name %s: %w", name, err)
 	}
 	return nil
 }
 
-// removeAll removes a tree in which directories may be closed to their owner, which overlayfs's work directory always is.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	walk := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && errors.Is(err, fs.ErrPermission) {
-			if err := os.Chmod(path, 0o700); err != nil {
-				return err
-			}
-			return removeAll(path)
-		}
-		return err
-	})
-	if walk != nil && !errors.Is(walk, fs.ErrNotExist) {
-		return walk
-	}
-	return os.RemoveAll(dir)
-}
-
 // sweep removes containers that were to be removed and whose process was killed. What it cannot remove it leaves.
-func sweep(root string) {
-	entries, err := os.ReadDir(containersDir(root))
+func sweep(dir string) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
@@ -199,25 +174,25 @@ func sweep(root string) {
 		if !e.IsDir() || len(e.Name()) != 64 {
 			continue
 		}
-		sweepOne(root, e.Name())
+		sweepOne(dir, e.Name())
 	}
 }
 
-func sweepOne(root, id string) {
-	dir := filepath.Join(containersDir(root), id)
+func sweepOne(dir, id string) {
+	own := filepath.Join(dir, id)
 	var record Record
-	data, err := os.ReadFile(filepath.Join(dir, "container.json"))
+	data, err := os.ReadFile(filepath.Join(own, "container.json"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// Made a moment ago, or killed while it was made: only the lock and an age tell.
-		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
+		if info, err := os.Stat(own); err != nil || time.Since(info.ModTime()) < time.Minute {
 			return
 		}
 	case err != nil || json.Unmarshal(data, &record) != nil || !record.Remove:
 		return
 	}
-	if free, lock := tryLock(root, id); free {
+	if lock := tryLock(dir, id); lock != nil {
 		defer lock.Close()
-		_ = removeContainer(root, id, record.Name)
+		_ = removeContainer(dir, id, record.Name)
 	}
 }

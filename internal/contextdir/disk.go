@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/sys"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
@@ -159,7 +160,7 @@ func (d *disk) hash(ctx context.Context, in *info) error {
 	}
 	*in = now
 	h := sha256.New()
-	n, err := d.copy(h, &ctxReader{ctx, io.LimitReader(f, st.Size)})
+	n, err := d.copy(h, files.Reader(ctx, io.LimitReader(f, st.Size)))
 	if err != nil {
 		return fmt.Errorf("hash %q: %w", in.Path, err)
 	}
@@ -286,19 +287,6 @@ func (r *verifier) verdict() error {
 }
 
 func (r *verifier) Close() error { return r.f.Close() }
-
-// ctxReader ends a long read when the build is cancelled.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
 
 const capabilityName = "security.capability"
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
@@ -112,7 +113,7 @@ func IsTar(r io.Reader) bool {
 // the tar's, of extended attributes only security.capability. The content of a Regular is in spool at Offset, with Size and
 // Digest set. What can't be part of a layer, such as an entry of an unknown type, is an error that names it.
 func ReadTar(ctx context.Context, r io.Reader, spool *Spool, fn func(index.Entry) error) error {
-	d, _, err := compress.NewReader(&ctxReader{ctx, r})
+	d, _, err := compress.NewReader(files.Reader(ctx, r))
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func ReadTar(ctx context.Context, r io.Reader, spool *Spool, fn func(index.Entry
 			return err
 		}
 		if e.Type == index.Regular {
-			if e.Offset, e.Size, e.Digest, err = spool.put(&ctxReader{ctx, tr}); err != nil {
+			if e.Offset, e.Size, e.Digest, err = spool.put(files.Reader(ctx, tr)); err != nil {
 				return fmt.Errorf("unpack %q: %w", e.Path, err)
 			}
 		}

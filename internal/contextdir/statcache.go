@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // statCache remembers the digests of files under their identities, from build to build. Its file is a sorted array of
@@ -147,31 +146,7 @@ func writeRecords(path string, all []record) error {
 	sum := crc32.Checksum(buf.Bytes(), crc32.MakeTable(crc32.Castagnoli))
 	buf.Write(binary.LittleEndian.AppendUint32(nil, sum))
 
-	removeLeftovers(path)
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(buf.Bytes())
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
-// removeLeftovers removes what writers that were killed left behind.
-func removeLeftovers(path string) {
-	left, _ := filepath.Glob(path + ".tmp-*")
-	for _, name := range left {
-		fi, err := os.Lstat(name)
-		if err == nil && fi.Mode().Type() != fs.ModeDir && time.Since(fi.ModTime()) > time.Hour {
-			os.Remove(name)
-		}
-	}
+	return files.Write(path, buf.Bytes(), files.Options{})
 }
 
 func compareKey(a, b inodeKey) int {

@@ -126,18 +126,6 @@ func TestStatCacheMergesAndReplaces(t *testing.T) {
 	assert.Assert(t, ok)
 }
 
-func TestStatCacheRemovesLeftovers(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cache")
-	write(t, path+".tmp-dead", "")
-	write(t, path+".tmp-live", "")
-	old := time.Now().Add(-2 * time.Hour)
-	assert.NilError(t, os.Chtimes(path+".tmp-dead", old, old))
-	assert.NilError(t, writeRecords(path, nil))
-	left, err := filepath.Glob(path + ".tmp-*")
-	assert.NilError(t, err)
-	assert.DeepEqual(t, left, []string{path + ".tmp-live"})
-}
-
 func BenchmarkWarmContext(b *testing.B) {
 	files := map[string]string{}
 	for i := range 30000 {

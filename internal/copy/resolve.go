@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/moby/buildkit/util/suggest"
 )
 
 // match is one file or directory that an item names.
@@ -190,40 +193,20 @@ func notFound(ctx context.Context, from Source, name, written string) error {
 	return e
 }
 
-// nearest returns the name most like s, if any is alike: a third of its letters may differ.
+// nearest returns the name most like s, upper and lower case being the same; "" when none is alike, and for one or two
+// letters, which are as near to any others.
 func nearest(s string, files []File) string {
-	best, limit := "", max(1, len(s)/3)+1
+	if len(s) < 3 {
+		return ""
+	}
+	names := make(map[string]string, len(files)) // by how they are compared
 	for _, f := range files {
 		name := path.Base(f.Path)
-		d := distance(strings.ToLower(s), strings.ToLower(name))
-		if d < limit {
-			best, limit = name, d
-		}
+		names[strings.ToLower(name)] = name
 	}
-	return best
-}
-
-// distance is Levenshtein's over bytes, with two neighbours that changed places as one mistake.
-func distance(a, b string) int {
-	var before []int
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	if name, ok := names[strings.ToLower(s)]; ok {
+		return name // it differs in case only
 	}
-	for i := range len(a) {
-		next := make([]int, len(b)+1)
-		next[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next[j+1] = min(next[j]+1, row[j+1]+1, row[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row = row, next
-	}
-	return row[len(b)]
+	best, _ := suggest.Search(strings.ToLower(s), slices.Sorted(maps.Keys(names)), true)
+	return names[best]
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/planner"
@@ -44,7 +45,7 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", joinArgs(e.Args), e.Code)
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
 }
 
 // Unwrap returns the sandbox's error.
@@ -62,17 +63,6 @@ func (e *ForeignError) Error() string {
 
 // Unwrap returns the sandbox's error.
 func (e *ForeignError) Unwrap() error { return e.Err }
-
-func joinArgs(args []string) string {
-	s := ""
-	for i, a := range args {
-		if i > 0 {
-			s += " "
-		}
-		s += a
-	}
-	return s
-}
 
 // baseError makes a step's error of a base image that was not found.
 func baseError(f *dockerfile.File, err error) error {

@@ -29,7 +29,7 @@ func (pr *project) fetcher() (*fetch.Client, error) {
 		sock = os.Getenv("SSH_AUTH_SOCK") // git runs here, as the user: no step sees this agent
 	}
 	return fetch.New(fetch.Options{
-		CacheDir:    filepath.Join(pr.store.Root(), "fetch"),
+		CacheDir:    pr.store.Downloads(),
 		SSHAuthSock: sock,
 		UserAgent:   "cairn",
 		Secret: func(name string) ([]byte, bool) {

@@ -253,7 +253,7 @@ func (pr *project) open(_ context.Context) (*contextdir.Context, error) {
 		return nil, errors.New("this build has no context: the Dockerfile came alone")
 	}
 	var err error
-	pr.context, err = contextdir.Open(pr.dir, ignorer(pr.ignored), contextdir.Options{StatCache: pr.statCache()})
+	pr.context, err = contextdir.Open(pr.dir, ignorer(pr.ignored), contextdir.Options{StatCache: pr.store.StatCache()})
 	return pr.context, err
 }
 
@@ -262,8 +262,6 @@ func (pr *project) onClose(f func() error) {
 	defer pr.closing.Unlock()
 	pr.closers = append(pr.closers, f)
 }
-
-func (pr *project) statCache() string { return filepath.Join(pr.store.Root(), "statcache") }
 
 // ignorer keeps a nil matcher a nil interface.
 func ignorer(m *ignore.Matcher) contextdir.Ignorer {

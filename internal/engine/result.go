@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/archive"
+	"github.com/cairnbuild/cairn/oci/layout"
 	"github.com/cairnbuild/cairn/oci/rootfs"
 	"github.com/cairnbuild/cairn/oci/tree"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -120,7 +120,7 @@ func (r *Result) exportOne(ctx context.Context, s *store.Store, opts *Options, x
 	switch x.Type {
 	case "oci", "docker":
 		if x.Type == "oci" && !x.Tar {
-			return writeLayout(ctx, s, named, x.Dest)
+			return layout.Add(ctx, x.Dest, s, []oci.Named{named})
 		}
 		format := archive.OCI
 		if x.Type == "docker" {
@@ -158,37 +158,10 @@ func (b *builtImage) files(ctx context.Context) (*tree.Tree, rootfs.Opener, erro
 	return t, rootfs.Opener(contentOf(layers)), nil
 }
 
-func writeLayout(ctx context.Context, s *store.Store, named oci.Named, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return exportLayout(ctx, dir, named, s)
-}
-
-// writeTo writes a file that appears whole or not at all, or the standard output.
-func writeTo(x Export, write func(io.Writer) error) (err error) {
+// writeTo writes the file that the export names, or the standard output.
+func writeTo(x Export, write func(io.Writer) error) error {
 	if x.Dest == "-" || x.Dest == "" {
 		return write(x.Writer)
 	}
-	f, err := os.CreateTemp(filepath.Dir(x.Dest), ".cairn-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err = write(f); err != nil {
-		_ = f.Close()
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		_ = f.Close()
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), x.Dest)
+	return files.Output(x.Dest, write)
 }

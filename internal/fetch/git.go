@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // Repo is a git repository and what to take of it, as the URL forms of ADD and of build contexts say it.
@@ -183,11 +182,11 @@ func (c *Client) Git(ctx context.Context, r Repo, at Commit, dir string) (_ Comm
 		}
 	}
 	bare := filepath.Join(c.o.CacheDir, "git-"+hashed(r.Remote))
-	lock := flock.New(bare + ".lock")
-	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+	lock, err := files.Lock(ctx, bare+".lock", files.LockMode{Exclusive: true, Create: true})
+	if err != nil {
 		return Commit{}, fmt.Errorf("lock git cache: %w", err)
 	}
-	defer lock.Unlock()
+	defer lock.Close()
 	c.prune()
 	g := c.git(r.Remote)
 	g.dir = bare

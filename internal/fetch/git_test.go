@@ -25,7 +25,7 @@ func TestRow22GitTreeWithItsModes(t *testing.T) {
 	at, err := client(t, Options{}).Git(t.Context(), Repo{Remote: u}, Commit{}, dir)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, at, Commit{Ref: "refs/heads/main", Object: hash, Hash: hash})
-	assert.DeepEqual(t, files(t, dir), map[string]string{
+	assert.DeepEqual(t, tree(t, dir), map[string]string{
 		"a": "1", "run": "#!", "d": "/", "d/e": "/", "d/e/f": "2", "l": "-> d/e/f", "out": "-> /etc/passwd",
 	})
 	for p, want := range map[string]fs.FileMode{"a": 0o644, "run": 0o755, "d": 0o755, "d/e/f": 0o644} {
@@ -72,7 +72,7 @@ func TestGitRefs(t *testing.T) {
 		at, err := c.Git(t.Context(), tc.repo, Commit{}, dir)
 		assert.NilError(t, err, "%+v", tc.repo)
 		assert.DeepEqual(t, at, tc.want)
-		assert.DeepEqual(t, files(t, dir), map[string]string{"v": tc.v})
+		assert.DeepEqual(t, tree(t, dir), map[string]string{"v": tc.v})
 	}
 	for _, r := range []Repo{{Ref: "main", Checksum: first}, {Ref: first, Checksum: second[:8]}} {
 		r.Remote = u
@@ -108,13 +108,13 @@ func TestGitRefThatMovesAndCacheThatServes(t *testing.T) {
 	dir = t.TempDir()
 	_, err = c.Git(t.Context(), Repo{Remote: u}, Commit{Ref: "refs/heads/main", Object: third, Hash: third}, dir)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, files(t, dir), map[string]string{"v": "3"})
+	assert.DeepEqual(t, tree(t, dir), map[string]string{"v": "3"})
 
 	assert.NilError(t, os.RemoveAll(filepath.Join(s.dir, "r.git"))) // what is there needs no server
 	dir = t.TempDir()
 	_, err = c.Git(t.Context(), Repo{Remote: u, Ref: first}, Commit{}, dir)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, files(t, dir), map[string]string{"v": "1"})
+	assert.DeepEqual(t, tree(t, dir), map[string]string{"v": "1"})
 }
 
 func TestGitSubDirectory(t *testing.T) {
@@ -127,13 +127,13 @@ func TestGitSubDirectory(t *testing.T) {
 		dir := t.TempDir()
 		_, err := c.Git(t.Context(), Repo{Remote: u, SubDir: sub, KeepGitDir: true}, Commit{}, dir)
 		assert.NilError(t, err)
-		assert.DeepEqual(t, files(t, dir), want)
+		assert.DeepEqual(t, tree(t, dir), want)
 	}
 	for _, sub := range []string{"nope", "top", "l", "l/b"} {
 		dir := t.TempDir()
 		_, err := c.Git(t.Context(), Repo{Remote: u, SubDir: sub}, Commit{}, dir)
 		assert.ErrorContains(t, err, "subdirectory", sub)
-		assert.Equal(t, len(files(t, dir)), 0)
+		assert.Equal(t, len(tree(t, dir)), 0)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestGitKeepGitDir(t *testing.T) {
 			dir := t.TempDir()
 			_, err := client(t, Options{}).Git(t.Context(), Repo{Remote: withPassword, Ref: ref, KeepGitDir: true}, Commit{}, dir)
 			assert.NilError(t, err)
-			all = append(all, files(t, dir))
+			all = append(all, tree(t, dir))
 			out, err := exec.Command("git", "-C", dir, "-c", "safe.directory=*", "rev-parse", "HEAD").Output()
 			assert.NilError(t, err)
 			assert.Equal(t, strings.TrimSpace(string(out)), hash)
@@ -181,21 +181,21 @@ func TestGitSubmodules(t *testing.T) {
 	dir := t.TempDir()
 	_, err := c.Git(t.Context(), Repo{Remote: u}, Commit{}, dir)
 	assert.NilError(t, err)
-	got := files(t, dir)
+	got := tree(t, dir)
 	assert.Equal(t, got["sub/mod/i"], "in")
 	assert.Equal(t, got["sub/mod/.git"], "")
 	dir = t.TempDir()
 	_, err = c.Git(t.Context(), Repo{Remote: u, SkipSubmodules: true}, Commit{}, dir)
 	assert.NilError(t, err)
-	assert.Equal(t, files(t, dir)["sub/mod/i"], "")
+	assert.Equal(t, tree(t, dir)["sub/mod/i"], "")
 	dir = t.TempDir()
 	_, err = c.Git(t.Context(), Repo{Remote: u, KeepGitDir: true}, Commit{}, dir)
 	assert.NilError(t, err)
-	assert.Equal(t, files(t, dir)["sub/mod/i"], "in")
+	assert.Equal(t, tree(t, dir)["sub/mod/i"], "in")
 	again := t.TempDir()
 	_, err = client(t, Options{}).Git(t.Context(), Repo{Remote: u, KeepGitDir: true}, Commit{}, again)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, files(t, again), files(t, dir))
+	assert.DeepEqual(t, tree(t, again), tree(t, dir))
 
 	evil, _ := s.repo("evil.git", map[string]string{"a": "1"})
 	s.git("evil.git", "submodule", "add", "-q", filepath.Join(s.dir, "inner.git"), "mod")
@@ -249,5 +249,5 @@ func TestGitIgnoresTheUsersConfig(t *testing.T) {
 	dir := t.TempDir()
 	_, err := client(t, Options{}).Git(t.Context(), Repo{Remote: u}, Commit{}, dir)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, files(t, dir), map[string]string{"a": "1\n2\n"})
+	assert.DeepEqual(t, tree(t, dir), map[string]string{"a": "1\n2\n"})
 }

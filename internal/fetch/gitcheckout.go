@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // checkout fills dir with the commit's files.
@@ -87,7 +89,7 @@ func (g *gitRunner) populate(ctx context.Context, r *Repo, at Commit, keepGit bo
 func (g *gitRunner) settle(ctx context.Context) error {
 	var repos []string
 	err := filepath.WalkDir(g.dir, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && d.Name() == "index" && exists(filepath.Join(filepath.Dir(p), "HEAD")) {
+		if err == nil && !d.IsDir() && d.Name() == "index" && !files.Missing(filepath.Join(filepath.Dir(p), "HEAD")) {
 			repos = append(repos, filepath.Dir(p))
 		}
 		return err

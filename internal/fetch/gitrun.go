@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // gitRunner runs the git program on one repository.
@@ -129,7 +131,7 @@ func pinned(at Commit) string { return "refs/cairn/" + at.Object }
 
 // fetch makes sure that the bare repository has the commit.
 func (g *gitRunner) fetch(ctx context.Context, r *Repo, at Commit) error {
-	if !exists(filepath.Join(g.dir, "HEAD")) {
+	if files.Missing(filepath.Join(g.dir, "HEAD")) {
 		args := []string{"init", "--quiet", "--bare", "--template="}
 		if len(at.Hash) == 64 {
 			args = append(args, "--object-format=sha256")
@@ -156,7 +158,7 @@ func (g *gitRunner) fetch(ctx context.Context, r *Repo, at Commit) error {
 	}
 	// A server that gives no single commits, a remote without shallow clones, or a ref that moved: all of it then.
 	args := []string{"fetch", "--quiet", "--force", "--tags"}
-	if exists(filepath.Join(g.dir, "shallow")) {
+	if !files.Missing(filepath.Join(g.dir, "shallow")) {
 		args = append(args, "--unshallow")
 	}
 	if _, err := g.run(ctx, append(args, "--", r.Remote, "+refs/heads/*:refs/remotes/origin/*")...); err != nil {

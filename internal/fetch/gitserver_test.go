@@ -86,7 +86,7 @@ func (s *gitServer) commit(name string, files map[string]string) string {
 }
 
 // files lists what is in a directory: content, "-> target", or "/" for a directory.
-func files(t *testing.T, dir string) map[string]string {
+func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	got := map[string]string{}
 	assert.NilError(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -141,7 +142,7 @@ func (c *Client) remember(tmp string, m meta) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(c.metaPath(m.URL), data)
+	return files.Write(c.metaPath(m.URL), data, files.Options{})
 }
 
 // authorize sets the Authorization header from the build's secrets.

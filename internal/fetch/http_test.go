@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/opencontainers/go-digest"
 	"gotest.tools/v3/assert"
 )
@@ -324,5 +325,5 @@ func TestPrune(t *testing.T) {
 	}
 	fresh, err := c.HTTP(t.Context(), u+"/fresh", "")
 	assert.NilError(t, err)
-	assert.Assert(t, !exists(old.Path) && exists(fresh.Path))
+	assert.Assert(t, files.Missing(old.Path) && !files.Missing(fresh.Path))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -122,7 +123,7 @@ func (s *Store) createLayer(want layerMeta, ix *index.Index) (lock *os.File, err
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(scratch, "layer-"+randomName())
+	dir := filepath.Join(scratch, "layer-"+files.RandomName())
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (s *Store) createLayer(want layerMeta, ix *index.Index) (lock *os.File, err
 	if err := os.WriteFile(filepath.Join(dir, metaFile), data, 0o600); err != nil {
 		return nil, err
 	}
-	if lock, err = tryLockPath(dir, lockMode{}); err != nil {
+	if lock, err = files.TryLock(dir, files.LockMode{}); err != nil {
 		return nil, err
 	}
 	if err := renameInto(dir, s.layerDir(want.ID)); err != nil {
@@ -155,7 +156,7 @@ func (s *Store) createLayer(want layerMeta, ix *index.Index) (lock *os.File, err
 
 // repairMeta gives a layer whose layer.json is damaged a new one. Its directories are lost: nothing says what they are.
 func (s *Store) repairMeta(ctx context.Context, want layerMeta) error {
-	lock, err := lockPath(ctx, s.layerDir(want.ID), lockMode{})
+	lock, err := files.Lock(ctx, s.layerDir(want.ID), files.LockMode{})
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (l *Layer) replaceIndex(ix *index.Index) error {
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(dir, "index-"+randomName())
+	temp := filepath.Join(dir, "index-"+files.RandomName())
 	defer os.Remove(temp)
 	if err := writeIndex(ix, temp); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -60,14 +61,14 @@ func (s *Store) pin(d digest.Digest) (int64, error) {
 	s.mu.Unlock()
 	var err error
 	if f != nil {
-		if same, err := samePath(f, path); err == nil && same {
+		if same, err := files.Same(f, path); err == nil && same {
 			return fileSize(f)
 		}
 	}
-	f, err = tryLockPath(path, lockMode{})
+	f, err = files.TryLock(path, files.LockMode{})
 	for f == nil && err == nil {
 		time.Sleep(time.Millisecond) // a collector is about to remove it
-		f, err = tryLockPath(path, lockMode{})
+		f, err = files.TryLock(path, files.LockMode{})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("find blob %s: %w", d, err)
@@ -157,7 +158,7 @@ func (s *Store) wrongSize(f *os.File, desc Descriptor, size int64) error {
 
 // dropBlob removes the damaged blob f, unless a good one has taken its place.
 func (s *Store) dropBlob(f *os.File, d digest.Digest, reason error) error {
-	if same, err := samePath(f, s.blobPath(d)); err == nil && same {
+	if same, err := files.Same(f, s.blobPath(d)); err == nil && same {
 		os.Remove(s.blobPath(d))
 	}
 	return &DamagedError{What: "blob " + d.String(), Err: reason}
@@ -199,7 +200,7 @@ func (s *Store) PutBlob(ctx context.Context, want digest.Digest, r io.Reader) (D
 		return Descriptor{}, err
 	}
 	defer w.Abort()
-	if _, err := io.Copy(w, contextReader{ctx, r}); err != nil {
+	if _, err := io.Copy(w, files.Reader(ctx, r)); err != nil {
 		return Descriptor{}, fmt.Errorf("write blob: %w", err)
 	}
 	return w.Commit("", want)
@@ -229,17 +230,4 @@ func (s *Store) markDurable(d digest.Digest) error {
 		return errIgnoring(err, fs.ErrNotExist)
 	}
 	return os.Chmod(s.blobPath(d), durableMode)
-}
-
-// contextReader is a reader that ends with the context.
-type contextReader struct {
-	ctx context.Context //nolint:containedctx // an io.Reader has no other way
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"time"
 
-	"github.com/cairnbuild/cairn/internal/sys"
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // CacheLease is a cache mount's directory in use.
@@ -81,27 +79,9 @@ func (s *Store) lockCache(ctx context.Context, name, sharing string) (*os.File, 
 	if err := os.MkdirAll(s.path("mounts"), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(s.path("mounts"), name+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	path, mode := s.path("mounts", name+".lock"), files.LockMode{Exclusive: sharing != "shared", Create: true}
+	if sharing == "private" {
+		return files.TryLock(path, mode)
 	}
-	for {
-		ok, err := sys.TryLock(f, sharing != "shared")
-		if err != nil {
-			_ = f.Close()
-			return nil, err
-		}
-		if ok {
-			return f, nil
-		}
-		if sharing == "private" {
-			return nil, f.Close()
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	return files.Lock(ctx, path, mode)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -77,7 +78,7 @@ func (c *checker) blobs(ctx context.Context) error {
 			return errIgnoring(err, fs.ErrNotExist)
 		}
 		defer f.Close()
-		got, err := d.Algorithm().FromReader(contextReader{ctx, f})
+		got, err := d.Algorithm().FromReader(files.Reader(ctx, f))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -106,7 +107,7 @@ func (c *checker) layers(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		id := e.Name()
-		if err := c.layer(id); err != nil && !vanished(c.s.layerDir(id)) {
+		if err := c.layer(id); err != nil && !files.Missing(c.s.layerDir(id)) {
 			c.found("layer "+id, err, func() error { return c.removeLayer(id) })
 		}
 	}
@@ -137,17 +138,11 @@ func (c *checker) layer(id string) error {
 		if d.Boot != "" && d.Boot != c.s.host.boot {
 			continue // it does not count anyway
 		}
-		if vanished(filepath.Join(c.s.layerDir(id), dirName(d.Form))) {
+		if files.Missing(filepath.Join(c.s.layerDir(id), dirName(d.Form))) {
 			return fmt.Errorf("its directory %s is missing", dirName(d.Form))
 		}
 	}
 	return nil
-}
-
-// vanished says whether there is nothing at path.
-func vanished(path string) bool {
-	_, err := os.Lstat(path)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // removeLayer removes a damaged layer that nobody uses.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -254,7 +255,7 @@ func (c *collector) sweepLayers(ctx context.Context) error {
 // removeLayer removes a layer unless it is in use: first, and at once, from layers.
 func (c *collector) removeLayer(id string) error {
 	path := c.s.layerDir(id)
-	lock, err := tryLockPath(path, lockMode{exclusive: true})
+	lock, err := files.TryLock(path, files.LockMode{Exclusive: true})
 	if err != nil {
 		return errIgnoring(err, fs.ErrNotExist)
 	}
@@ -280,7 +281,7 @@ func (c *collector) sweepBlobs(ctx context.Context) error {
 		if c.blobs[d] {
 			return nil
 		}
-		lock, err := tryLockPath(path, lockMode{exclusive: true})
+		lock, err := files.TryLock(path, files.LockMode{Exclusive: true})
 		if err != nil {
 			return errIgnoring(err, fs.ErrNotExist)
 		}

@@ -35,7 +35,7 @@ func hasLayer(s *Store, id string) bool {
 
 func TestAddLayerMovesTheDirectoryInOnce(t *testing.T) {
 	s := newStore(t)
-	id := layerWithDir(t, s.Root(), "a")
+	id := layerWithDir(t, s.root, "a")
 	l, err := s.Layer(id)
 	assert.NilError(t, err)
 	defer l.Release()
@@ -49,17 +49,17 @@ func TestAddLayerMovesTheDirectoryInOnce(t *testing.T) {
 
 	before, err := os.Stat(dir)
 	assert.NilError(t, err)
-	assert.Equal(t, layerWithDir(t, s.Root(), "a"), id)
+	assert.Equal(t, layerWithDir(t, s.root, "a"), id)
 	after, err := os.Stat(dir)
 	assert.NilError(t, err)
 	assert.Assert(t, os.SameFile(before, after), "a directory that may be in use was replaced")
-	assert.DeepEqual(t, tmpNames(t, s.Root()), []string{})
+	assert.DeepEqual(t, tmpNames(t, s.root), []string{})
 }
 
 func TestDirectoryFromBeforeACrashIsReplaced(t *testing.T) {
 	s := newStore(t)
-	id := layerWithDir(t, s.Root(), "a")
-	other := openStore(t, s.Root())
+	id := layerWithDir(t, s.root, "a")
+	other := openStore(t, s.root)
 	other.host.boot = "the next"
 	l, err := other.Layer(id)
 	assert.NilError(t, err)
@@ -83,12 +83,12 @@ func TestDirectoryFromBeforeACrashIsReplaced(t *testing.T) {
 func TestCollectKeepsRecentStepsImagesAndWhatIsInUse(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()
-	builder := openStore(t, s.Root())
+	builder := openStore(t, s.root)
 	assert.NilError(t, builder.Tag(ctx, ref(t, "me/x"), testImage(t, builder, "tagged").Manifest))
 	assert.NilError(t, builder.Close())
-	used := layerWithDir(t, s.Root(), "used")
-	recent := layerWithDir(t, s.Root(), "recent")
-	old := layerWithDir(t, s.Root(), "old")
+	used := layerWithDir(t, s.root, "used")
+	recent := layerWithDir(t, s.root, "recent")
+	old := layerWithDir(t, s.root, "old")
 	before := time.Now().Add(-48 * time.Hour)
 	for _, name := range []string{"used", "old"} {
 		assert.NilError(t, os.Chtimes(s.path(stepName(digest.FromString(name), "")...), before, before))
@@ -97,7 +97,7 @@ func TestCollectKeepsRecentStepsImagesAndWhatIsInUse(t *testing.T) {
 	l, err := s.Layer(used)
 	assert.NilError(t, err)
 
-	collector := openStore(t, s.Root())
+	collector := openStore(t, s.root)
 	dry, err := collector.Collect(ctx, CollectOptions{KeepSteps: 24 * time.Hour, DryRun: true})
 	assert.NilError(t, err)
 	assert.Equal(t, dry.Layers, 1)
@@ -116,7 +116,7 @@ func TestCollectKeepsRecentStepsImagesAndWhatIsInUse(t *testing.T) {
 	report, err = collector.Collect(ctx, CollectOptions{})
 	assert.NilError(t, err)
 	assert.Equal(t, report.Layers, 2)
-	assert.DeepEqual(t, tags(t, openStore(t, s.Root())), []string{"me/x:latest: tagged"})
+	assert.DeepEqual(t, tags(t, openStore(t, s.root)), []string{"me/x:latest: tagged"})
 	names, err := os.ReadDir(s.path("names"))
 	assert.NilError(t, err)
 	assert.Equal(t, len(names), 0)
@@ -125,7 +125,7 @@ func TestCollectKeepsRecentStepsImagesAndWhatIsInUse(t *testing.T) {
 func TestCollectTakesBlobsThatNothingLeadsTo(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()
-	builder := openStore(t, s.Root())
+	builder := openStore(t, s.root)
 	img := testImage(t, builder, "a")
 	report, err := s.Collect(ctx, CollectOptions{})
 	assert.NilError(t, err)
@@ -147,7 +147,7 @@ func TestCollectTakesBlobsThatNothingLeadsTo(t *testing.T) {
 func TestCollectRemovesNoBlobsBesideAnUnreadableImage(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()
-	builder := openStore(t, s.Root())
+	builder := openStore(t, s.root)
 	img := testImage(t, builder, "a")
 	assert.NilError(t, builder.AddImage(ctx, img.Manifest))
 	assert.NilError(t, builder.Close())
@@ -170,7 +170,7 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 
 	spare, err := s.PutBlob(ctx, "", strings.NewReader("spare"))
 	assert.NilError(t, err)
-	layer := layerWithDir(t, s.Root(), "a")
+	layer := layerWithDir(t, s.root, "a")
 	assert.NilError(t, os.WriteFile(s.blobPath(spare.Digest), []byte("wrong"), 0o644))
 	assert.NilError(t, os.Truncate(filepath.Join(s.layerDir(layer), metaFile), 0))
 	assert.NilError(t, os.Truncate(s.path(stepName(digest.FromString("a"), "")...), 0))
@@ -200,10 +200,10 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 func TestLayerThatWasLookedUpStays(t *testing.T) {
 	s := newStore(t)
 	s.host.form = "test"
-	id := layerWithDir(t, s.Root(), "a")
+	id := layerWithDir(t, s.root, "a")
 	_, ok := s.LookupStep(digest.FromString("a"))
 	assert.Assert(t, ok)
-	collector := openStore(t, s.Root())
+	collector := openStore(t, s.root)
 	report, err := collector.Collect(t.Context(), CollectOptions{})
 	assert.NilError(t, err)
 	assert.Equal(t, report.Busy, 1)

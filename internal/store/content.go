@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -42,7 +43,7 @@ func (l *Layer) openTar(ctx context.Context) (*tarReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &tarReader{blob: contextReader{ctx, blob}, closer: blob, want: best.DiffID, hash: digest.SHA256.Hash()}
+	r := &tarReader{blob: files.Reader(ctx, blob), closer: blob, want: best.DiffID, hash: digest.SHA256.Hash()}
 	if r.plain, _, err = compress.NewReader(r.blob); err != nil {
 		err = r.blame(err)
 		blob.Close()

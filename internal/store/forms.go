@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
@@ -18,7 +19,7 @@ import (
 
 // work makes this the only one in any process that makes the given form of the layer.
 func (l *Layer) work(ctx context.Context, lock string) (done func(), err error) {
-	f, err := lockPath(ctx, filepath.Join(l.s.layerDir(l.st.id), lock), lockMode{exclusive: true, create: true})
+	f, err := files.Lock(ctx, filepath.Join(l.s.layerDir(l.st.id), lock), files.LockMode{Exclusive: true, Create: true})
 	if err != nil {
 		return nil, err
 	}

@@ -161,7 +161,7 @@ func TestLayerFromASource(t *testing.T) {
 	_, err = m.EnsureBlob(ctx, compress.Options{})
 	assert.NilError(t, err)
 
-	other, err := openStore(t, s.Root()).Layer(m.ID())
+	other, err := openStore(t, s.root).Layer(m.ID())
 	assert.NilError(t, err)
 	defer other.Release()
 	assert.Equal(t, readFile(t, other, "c"), "c")
@@ -181,7 +181,7 @@ func TestOutsideTheNamespaceDirectoriesAreNotForUse(t *testing.T) {
 	key := digest.FromString("key")
 	assert.NilError(t, inner.PutStep(Step{Key: key, Layer: l.ID()}))
 
-	outer := openStore(t, inner.Root())
+	outer := openStore(t, inner.root)
 	outer.host.form = ""
 	_, ok := outer.LookupStep(key)
 	assert.Assert(t, ok, "what root in the namespace can use is not cached outside")
@@ -196,7 +196,7 @@ func TestOutsideTheNamespaceDirectoriesAreNotForUse(t *testing.T) {
 	_, err = o.Source(ctx)
 	assert.Assert(t, errors.Is(err, ErrNeedsNamespace), "%v", err)
 
-	another := openStore(t, inner.Root())
+	another := openStore(t, inner.root)
 	another.host.form = "chown of another map"
 	_, ok = another.LookupStep(key)
 	assert.Assert(t, !ok, "a directory made under another id map is no result")

@@ -69,14 +69,14 @@ func fillDisk(ctx context.Context, s *Store) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if s, err = Open(ctx, s.Root()); err != nil {
+	if s, err = Open(ctx, s.root); err != nil {
 		return fmt.Errorf("open on a full disk: %w", err)
 	}
 	defer s.Close()
 	if err := wholeStore(ctx, s); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(s.Root(), "..", "filler")); err != nil {
+	if err := os.Remove(filepath.Join(s.root, "..", "filler")); err != nil {
 		return err
 	}
 	return makeRoom(ctx, s)
@@ -112,7 +112,7 @@ func keepImage(ctx context.Context, s *Store, text, name string) (Descriptor, er
 
 // fillToTheLastByte leaves no room beside the store's files.
 func fillToTheLastByte(s *Store) error {
-	f, err := os.Create(filepath.Join(s.Root(), "..", "filler"))
+	f, err := os.Create(filepath.Join(s.root, "..", "filler"))
 	if err != nil {
 		return err
 	}

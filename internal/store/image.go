@@ -15,6 +15,7 @@ import (
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -104,7 +105,7 @@ func (s *Store) makeReserve() {
 // restoreIndexJSON puts what this program last wrote in the place of an index.json that is gone. The caller holds the lock.
 func (s *Store) restoreIndexJSON() error {
 	path := s.path("oci", ispec.ImageIndexFile)
-	if !vanished(path) || vanished(s.path(indexCopy)) {
+	if !files.Missing(path) || files.Missing(s.path(indexCopy)) {
 		return nil
 	}
 	data, err := os.ReadFile(s.path(indexCopy))
@@ -293,7 +294,7 @@ func (s *Store) settle(ctx context.Context, desc Descriptor) error {
 		return err
 	}
 	for dir := range dirs {
-		if err := syncDir(s.path("oci", "blobs", dir)); err != nil {
+		if err := files.SyncDir(s.path("oci", "blobs", dir)); err != nil {
 			return err
 		}
 	}
@@ -316,7 +317,7 @@ func (s *Store) reach(ctx context.Context, desc Descriptor) ([]Descriptor, error
 			all = append(all, child)
 			continue
 		}
-		if vanished(s.blobPath(child.Digest)) {
+		if files.Missing(s.blobPath(child.Digest)) {
 			missing++
 			continue
 		}

@@ -115,7 +115,7 @@ func TestIndexWithOneOfItsPlatforms(t *testing.T) {
 	assert.DeepEqual(t, tags(t, s), []string{"me/x:latest: a"})
 	_, err = s.Collect(ctx, CollectOptions{})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, tags(t, openStore(t, s.Root())), []string{"me/x:latest: a"})
+	assert.DeepEqual(t, tags(t, openStore(t, s.root)), []string{"me/x:latest: a"})
 
 	none, err := oci.WriteIndex(ctx, s, []ispec.Descriptor{there})
 	assert.NilError(t, err)
@@ -183,8 +183,8 @@ func TestIndexJSONThatOthersBreakIsRestored(t *testing.T) {
 			s := newStore(t)
 			img := testImage(t, s, "a")
 			assert.NilError(t, s.Tag(t.Context(), ref(t, "me/x"), img.Manifest))
-			assert.NilError(t, damage(filepath.Join(s.Root(), "oci", "index.json")))
-			other := openStore(t, s.Root())
+			assert.NilError(t, damage(filepath.Join(s.root, "oci", "index.json")))
+			other := openStore(t, s.root)
 			assert.DeepEqual(t, tags(t, other), []string{"me/x:latest: a"})
 			assert.NilError(t, other.Tag(t.Context(), ref(t, "me/y"), img.Manifest))
 			assert.DeepEqual(t, tags(t, other), []string{"me/x:latest me/y:latest: a"})
@@ -203,7 +203,7 @@ func TestTwentyProcessesTaggingLoseNone(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("me/x:%d", i)
 		want = append(want, name)
-		cmd := worker(t, "tag", s.Root(), img.Manifest.Digest.String(), name)
+		cmd := worker(t, "tag", s.root, img.Manifest.Digest.String(), name)
 		assert.NilError(t, cmd.Start())
 		running = append(running, cmd)
 	}
@@ -220,7 +220,7 @@ func TestTwentyProcessesTaggingLoseNone(t *testing.T) {
 	sort.Strings(got)
 	sort.Strings(want)
 	assert.DeepEqual(t, got, want)
-	assert.DeepEqual(t, umociTags(t, s.Root()), want)
+	assert.DeepEqual(t, umociTags(t, s.root), want)
 }
 
 // umociTags is what umoci lists, or what we list where umoci is not installed.

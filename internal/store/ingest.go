@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
@@ -199,7 +200,7 @@ func (in *ingestion) store(ctx context.Context, next io.Writer, w *BlobWriter) e
 		out = io.MultiWriter(w, next)
 	}
 	// One byte more than there should be is enough to know that there is too much.
-	n, err := io.CopyBuffer(out, io.LimitReader(contextReader{ctx, in.src}, in.desc.Size+1), make([]byte, pipeBlock))
+	n, err := io.CopyBuffer(out, io.LimitReader(files.Reader(ctx, in.src), in.desc.Size+1), make([]byte, pipeBlock))
 	if err == nil && n != in.desc.Size {
 		err = &oci.MismatchError{Want: in.desc, Size: n}
 	}

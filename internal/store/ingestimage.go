@@ -7,8 +7,9 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/cairnbuild/cairn/oci"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // ingestStreams is how many layers of one image are read at once.

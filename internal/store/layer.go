@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -69,7 +70,7 @@ func (s *Store) Layer(id string) (*Layer, error) {
 		st.refs.Add(1)
 		return &Layer{s: s, st: st}, nil
 	}
-	lock, err := tryLockPath(s.layerDir(id), lockMode{})
+	lock, err := files.TryLock(s.layerDir(id), files.LockMode{})
 	if err == nil && lock == nil {
 		err = fs.ErrNotExist // a collector removes it
 	}

@@ -114,7 +114,7 @@ func TestIngest(t *testing.T) {
 			assert.NilError(t, err, "a blob that is here was read again")
 			assert.Equal(t, again.ID(), l.ID())
 			again.Release()
-			found, err := openStore(t, s.Root()).FindLayer(ctx, l.DiffID(), nil)
+			found, err := openStore(t, s.root).FindLayer(ctx, l.DiffID(), nil)
 			assert.NilError(t, err)
 			found.Release()
 
@@ -128,7 +128,7 @@ func TestIngest(t *testing.T) {
 			ix, err := l.EnsureDigests(ctx)
 			assert.NilError(t, err)
 			assert.Assert(t, ix.Complete())
-			other, err := openStore(t, s.Root()).Layer(l.ID())
+			other, err := openStore(t, s.root).Layer(l.ID())
 			assert.NilError(t, err)
 			defer other.Release()
 			ix, err = other.Index()
@@ -177,9 +177,9 @@ func TestIngestRefuses(t *testing.T) {
 				assert.Assert(t, !errors.Is(err, errPipeStopped), "%v", err)
 			}
 			assert.NilError(t, s.Close())
-			assert.DeepEqual(t, tmpNames(t, s.Root()), []string{})
+			assert.DeepEqual(t, tmpNames(t, s.root), []string{})
 			for _, dir := range []string{"layers", "names", "oci/blobs/sha256"} {
-				entries, err := os.ReadDir(filepath.Join(s.Root(), dir))
+				entries, err := os.ReadDir(filepath.Join(s.root, dir))
 				assert.NilError(t, err)
 				assert.Equal(t, len(entries), 0, dir)
 			}
@@ -201,7 +201,7 @@ func TestProcessesIngestTheSameBlobAtOnce(t *testing.T) {
 	assert.NilError(t, os.WriteFile(file, blob, 0o600))
 	var running []*exec.Cmd
 	for range 6 {
-		cmd := worker(t, "ingest", s.Root(), file)
+		cmd := worker(t, "ingest", s.root, file)
 		assert.NilError(t, cmd.Start())
 		running = append(running, cmd)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci"
 )
 
@@ -157,7 +158,7 @@ func (s *Store) readMeta(id string) (layerMeta, error) {
 // updateMeta changes a layer's layer.json under its lock. The caller holds the layer's directory locked shared. fn starts from
 // an empty layerMeta if the file is damaged. Other work that must not be done twice at a time may be done in fn, too.
 func (s *Store) updateMeta(ctx context.Context, id string, fn func(m *layerMeta) error) (layerMeta, error) {
-	lock, err := lockPath(ctx, filepath.Join(s.layerDir(id), metaLock), lockMode{exclusive: true, create: true})
+	lock, err := files.Lock(ctx, filepath.Join(s.layerDir(id), metaLock), files.LockMode{Exclusive: true, Create: true})
 	if err != nil {
 		return layerMeta{}, err
 	}

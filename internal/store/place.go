@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/sys"
 )
@@ -52,7 +53,7 @@ func (l *Layer) writeOwners(table *owners.Table) error {
 	if table == nil {
 		return errIgnoring(os.Remove(path), fs.ErrNotExist)
 	}
-	temp := filepath.Join(scratch, "owners-"+randomName())
+	temp := filepath.Join(scratch, "owners-"+files.RandomName())
 	defer os.Remove(temp)
 	if err := table.Save(temp); err != nil {
 		return err
@@ -62,11 +63,11 @@ func (l *Layer) writeOwners(table *owners.Table) error {
 
 // trash moves a directory of the store to tmp and removes it there, as far as this process may.
 func (s *Store) trash(path string) error {
-	gone := s.path("tmp", "trash-"+randomName())
+	gone := s.path("tmp", "trash-"+files.RandomName())
 	if err := os.Rename(path, gone); err != nil {
 		return err
 	}
-	err := removeTree(gone)
+	err := files.RemoveAll(gone)
 	if errors.Is(err, fs.ErrPermission) {
 		s.foreign.Store(true)
 		return nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/cairnbuild/cairn/internal/files"
 )
 
 // formatFile marks a directory as a store; formatText is its content: the version of the layout on disk.
@@ -110,7 +112,7 @@ func makeRoot(root string) error {
 	if err := makeDirs(root); err != nil {
 		return err
 	}
-	temp := filepath.Join(root, "."+formatFile+"-"+randomName())
+	temp := filepath.Join(root, "."+formatFile+"-"+files.RandomName())
 	if err := os.WriteFile(temp, []byte(formatText), 0o600); err != nil {
 		os.Remove(temp)
 		return err

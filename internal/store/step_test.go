@@ -61,7 +61,7 @@ func TestStepRecordIsKept(t *testing.T) {
 	_, ok := s.LookupStep(want.Key)
 	assert.Assert(t, !ok)
 	assert.NilError(t, s.PutStep(want))
-	again := openStore(t, s.Root())
+	again := openStore(t, s.root)
 	got, ok := again.LookupStep(want.Key)
 	assert.Assert(t, ok)
 	assert.Assert(t, got.Inputs == nil, "a look-up does not read them")
@@ -79,7 +79,7 @@ func TestBadRecordIsAMiss(t *testing.T) {
 	key := digest.FromString("key")
 	good := func() string {
 		assert.NilError(t, s.PutStep(Step{Key: key, Layer: l.ID()}))
-		path := filepath.Join(append([]string{s.Root()}, stepName(key, "")...)...)
+		path := filepath.Join(append([]string{s.root}, stepName(key, "")...)...)
 		_, ok := s.LookupStep(key)
 		assert.Assert(t, ok)
 		return path
@@ -135,13 +135,13 @@ func TestDamagedLayerIsAMissAndMadeGoodByAddingIt(t *testing.T) {
 			assert.NilError(t, s.PutStep(Step{Key: key, Layer: id}))
 			assert.NilError(t, damage(s.layerDir(id)))
 
-			other := openStore(t, s.Root())
+			other := openStore(t, s.root)
 			_, ok := other.LookupStep(key)
 			assert.Assert(t, !ok)
 			addNamed(t, other, "a")
 			_, ok = other.LookupStep(key)
 			assert.Assert(t, ok)
-			_, ok = openStore(t, s.Root()).LookupStep(key)
+			_, ok = openStore(t, s.root).LookupStep(key)
 			assert.Assert(t, ok)
 		})
 	}
@@ -159,7 +159,7 @@ func TestRecordsCountForThisBootUntilSync(t *testing.T) {
 	assert.NilError(t, s.PutStep(Step{Key: key, Layer: l.ID()}))
 
 	afterBoot := func() bool {
-		other := openStore(t, s.Root())
+		other := openStore(t, s.root)
 		other.host.boot = "the next"
 		_, ok := other.LookupStep(key)
 		return ok
@@ -170,7 +170,7 @@ func TestRecordsCountForThisBootUntilSync(t *testing.T) {
 
 	// A record that another process writes for a layer that was never synced is its to sync.
 	b := addNamed(t, s, "b")
-	other := openStore(t, s.Root())
+	other := openStore(t, s.root)
 	assert.NilError(t, other.PutStep(Step{Key: key, Layer: b.ID()}))
 	assert.Assert(t, !afterBoot())
 	assert.NilError(t, other.Sync(t.Context()))
@@ -182,7 +182,7 @@ func TestSyncLeavesWhatCameLater(t *testing.T) {
 	l := addNamed(t, s, "a")
 	p, ok := s.pending()
 	assert.Assert(t, ok)
-	other := openStore(t, s.Root())
+	other := openStore(t, s.root)
 	ol, err := other.Layer(l.ID())
 	assert.NilError(t, err)
 	assert.NilError(t, ol.update(t.Context(), func(m *layerMeta) error { m.Boot = other.host.boot; return nil }))
@@ -218,7 +218,7 @@ func TestLockKeyLetsOneIn(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	for range 8 {
-		other := openStore(t, s.Root())
+		other := openStore(t, s.root)
 		group.Go(func() {
 			for range 20 {
 				unlock, err := other.LockKey(t.Context(), key)

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/sys"
 	"github.com/cairnbuild/cairn/oci/layout"
 )
@@ -115,8 +116,14 @@ func (s *Store) openLayout(ctx context.Context) error {
 	return err
 }
 
-// Root is the store's absolute path.
-func (s *Store) Root() string { return s.root }
+// Downloads is the directory for what was fetched from elsewhere, which package fetch makes and tidies.
+func (s *Store) Downloads() string { return s.path("fetch") }
+
+// StatCache is the file with the digests of the files of build contexts, which package contextdir makes.
+func (s *Store) StatCache() string { return s.path("statcache") }
+
+// Containers is the directory with a directory for each container, which package container makes.
+func (s *Store) Containers() string { return s.path("containers") }
 
 // Form names the id map under which this process makes and reads layer directories: "record" where there is one id only,
 // "chown" and the map where there are many, and "" for a process that is not root in a user namespace nor otherwise, which
@@ -156,7 +163,7 @@ func (s *Store) path(elem ...string) string {
 func bootID() string {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "unknown " + randomName()
+		return "unknown " + files.RandomName()
 	}
 	return strings.TrimSpace(string(data))
 }

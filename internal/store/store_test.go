@@ -123,9 +123,9 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	t.Run("a store that others can read", func(t *testing.T) {
 		s := newStore(t)
-		assert.NilError(t, os.Chmod(s.Root(), 0o750))
+		assert.NilError(t, os.Chmod(s.root, 0o750))
 		var insecure *InsecureError
-		assert.Assert(t, errors.As(open(s.Root()), &insecure))
+		assert.Assert(t, errors.As(open(s.root), &insecure))
 		assert.Equal(t, insecure.Mode.Perm(), fs.FileMode(0o750))
 	})
 	t.Run("a store of somebody else", func(t *testing.T) {
@@ -136,9 +136,9 @@ func TestOpenRefuses(t *testing.T) {
 			return
 		}
 		s := newStore(t)
-		assert.NilError(t, os.Chown(s.Root(), 12345, 12345))
+		assert.NilError(t, os.Chown(s.root, 12345, 12345))
 		var insecure *InsecureError
-		assert.Assert(t, errors.As(open(s.Root()), &insecure))
+		assert.Assert(t, errors.As(open(s.root), &insecure))
 		assert.Equal(t, insecure.UID, 12345)
 	})
 	t.Run("a directory with something else", func(t *testing.T) {
@@ -152,8 +152,8 @@ func TestOpenRefuses(t *testing.T) {
 	})
 	t.Run("a newer format", func(t *testing.T) {
 		s := newStore(t)
-		assert.NilError(t, os.WriteFile(filepath.Join(s.Root(), formatFile), []byte("cairn store 99\n"), 0o600))
-		assert.ErrorContains(t, open(s.Root()), `"cairn store 99"`)
+		assert.NilError(t, os.WriteFile(filepath.Join(s.root, formatFile), []byte("cairn store 99\n"), 0o600))
+		assert.ErrorContains(t, open(s.root), `"cairn store 99"`)
 	})
 }
 
@@ -204,17 +204,17 @@ func TestSweepTakesOnlyWhatNobodyHas(t *testing.T) {
 	live, err := s.TempDir("live")
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(live.Path(), "f"), nil, 0o600))
-	dead := filepath.Join(s.Root(), "tmp", "dead")
+	dead := filepath.Join(s.root, "tmp", "dead")
 	assert.NilError(t, os.MkdirAll(filepath.Join(dead, "work", "work", "deep"), 0o700))
 	assert.NilError(t, os.Chmod(filepath.Join(dead, "work", "work"), 0))
-	assert.NilError(t, os.WriteFile(filepath.Join(s.Root(), "tmp", "stray"), nil, 0o600))
+	assert.NilError(t, os.WriteFile(filepath.Join(s.root, "tmp", "stray"), nil, 0o600))
 
-	other := openStore(t, s.Root())
-	assert.DeepEqual(t, tmpNames(t, s.Root()), []string{filepath.Base(live.Path())})
+	other := openStore(t, s.root)
+	assert.DeepEqual(t, tmpNames(t, s.root), []string{filepath.Base(live.Path())})
 	assert.Assert(t, !other.NeedsNamespaceToClean())
 	assert.NilError(t, live.Close())
 	assert.NilError(t, live.Close())
-	assert.DeepEqual(t, tmpNames(t, s.Root()), []string{})
+	assert.DeepEqual(t, tmpNames(t, s.root), []string{})
 }
 
 func TestBlobIsStoredOnceAndVerified(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/internal/sys"
 )
 
@@ -25,11 +26,11 @@ type Temp struct {
 // caller closes it.
 func (s *Store) TempDir(prefix string) (*Temp, error) {
 	for {
-		path := s.path("tmp", prefix+"-"+randomName())
+		path := s.path("tmp", prefix+"-"+files.RandomName())
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return nil, fmt.Errorf("make temporary directory: %w", err)
 		}
-		lock, err := tryLockPath(path, lockMode{exclusive: true})
+		lock, err := files.TryLock(path, files.LockMode{Exclusive: true})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			os.Remove(path)
 			return nil, fmt.Errorf("lock temporary directory: %w", err)
@@ -54,7 +55,7 @@ func (t *Temp) Close() error {
 // discard removes a directory under tmp that the caller has locked with lock, and unlocks it.
 func (s *Store) discard(path string, lock *os.File) error {
 	defer lock.Close()
-	err := removeTree(path)
+	err := files.RemoveAll(path)
 	if errors.Is(err, fs.ErrPermission) {
 		s.foreign.Store(true)
 		return nil
@@ -98,7 +99,7 @@ func (s *Store) sweep(ctx context.Context) (int, error) {
 			os.Remove(path) // never ours
 			continue
 		}
-		lock, err := tryLockPath(path, lockMode{exclusive: true})
+		lock, err := files.TryLock(path, files.LockMode{Exclusive: true})
 		switch {
 		case errors.Is(err, fs.ErrPermission):
 			s.foreign.Store(true)
@@ -113,53 +114,22 @@ func (s *Store) sweep(ctx context.Context) (int, error) {
 	return removed, nil
 }
 
-// removeTree is os.RemoveAll that also gets through directories without permission bits, which overlay leaves behind and
-// images contain. It removes as much as it can; the error is fs.ErrPermission when something belongs to somebody else.
-func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	// Nobody else writes here, so no link can take a directory's place between the look and the chmod.
-	filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || !e.IsDir() {
-			return nil
-		}
-		if info, err := e.Info(); err == nil && info.Mode().Perm()&0o700 != 0o700 {
-			os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
-}
-
 // writeFile puts data at name (a path below the root) by temporary file and rename: name has the old content or the new, or
-// after a power cut possibly none, unless durable.
+// after a power cut possibly none, unless durable. A missing directory is made.
 func (s *Store) writeFile(data []byte, durable bool, name ...string) error {
 	dir, err := s.scratchDir()
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "file-")
-	if err != nil {
+	path, o := s.path(name...), files.Options{TempDir: dir, Durable: durable}
+	err = files.Write(path, data, o)
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	path := s.path(name...)
-	if err := renameInto(f.Name(), path); err != nil {
-		return err
-	}
-	if durable {
-		return syncDir(filepath.Dir(path))
-	}
-	return nil
+	return files.Write(path, data, o)
 }
 
 // renameInto renames from to path and makes path's directory if it is missing.

@@ -9,9 +9,11 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // ReadDir reads an OCI image layout directory as Read does an archive. Blobs that no image of its index.json refers to are left
@@ -125,6 +127,6 @@ func (d *directory) copyTree(ctx context.Context, desc ispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sink.PutBlob(ctx, desc.Digest, ctxReader{ctx, rc})
+	_, err = d.sink.PutBlob(ctx, desc.Digest, files.Reader(ctx, rc))
 	return errors.Join(err, rc.Close())
 }

@@ -12,10 +12,12 @@ import (
 	"path"
 	"strings"
 
-	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
 )
 
 // Limits of what is kept in memory while reading.
@@ -39,7 +41,7 @@ func Read(ctx context.Context, r io.Reader, sink oci.BlobSink) ([]oci.Named, err
 }
 
 func read(ctx context.Context, r io.Reader, sink oci.BlobSink) (_ []oci.Named, err error) {
-	rc, _, err := compress.NewReader(ctxReader{ctx, r})
+	rc, _, err := compress.NewReader(files.Reader(ctx, r))
 	if err != nil {
 		return nil, err
 	}

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/oci/compress"
 )
 
 // Format is a kind of archive.
@@ -208,7 +210,7 @@ func (p *plan) writeBlob(ctx context.Context, tw *tarWriter, b blob) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	return tw.file(blobName(b.Digest), b.Size, ctxReader{ctx, rc})
+	return tw.file(blobName(b.Digest), b.Size, files.Reader(ctx, rc))
 }
 
 // writeUnpacked unpacks a layer twice, first for the size that has to stand before it.
@@ -232,22 +234,9 @@ func (p *plan) unpack(ctx context.Context, b blob, use func(io.Reader) error) er
 	if err != nil {
 		return err
 	}
-	z, _, err := compress.NewReader(ctxReader{ctx, rc})
+	z, _, err := compress.NewReader(files.Reader(ctx, rc))
 	if err == nil {
 		err = errors.Join(use(z), z.Close())
 	}
 	return errors.Join(err, rc.Close())
-}
-
-// ctxReader ends when its context does.
-type ctxReader struct {
-	ctx context.Context //nolint:containedctx // lives for one copy
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

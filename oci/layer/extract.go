@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -95,9 +96,9 @@ func (x *extraction) inherit(ctx context.Context, e index.Entry) error {
 	}
 	defer r.Close()
 	if f, ok := r.(*os.File); ok {
-		return x.disk.fileFrom(e, f, &cancelReader{ctx, r})
+		return x.disk.fileFrom(e, f, files.Reader(ctx, r))
 	}
-	return x.disk.file(e, &cancelReader{ctx, r})
+	return x.disk.file(e, files.Reader(ctx, r))
 }
 
 func (x *extraction) file(s spot, r io.Reader) error {

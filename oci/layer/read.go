@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -244,7 +245,7 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 	}
 	n := &node{e: e}
 	at.dir.kids[at.base] = n
-	var content io.Reader = &cancelReader{ctx, rd.tar}
+	var content io.Reader = files.Reader(ctx, rd.tar)
 	var sum hash.Hash
 	if rd.digests {
 		sum = sha256.New()
@@ -260,7 +261,7 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 	case rd.disk != nil:
 		err = rd.disk.file(e, content)
 	case rd.digests || keep || e.Offset < -1: // a sparse file is read to find its end
-		_, err = io.CopyBuffer(io.Discard, onlyReader{content}, rd.buf)
+		_, err = io.CopyBuffer(io.Discard, content, rd.buf)
 	}
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Path, err)
@@ -275,22 +276,6 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 		_, err = io.Copy(io.Discard, rd.tar)
 	}
 	return err
-}
-
-// onlyReader hides WriteTo, so that CopyBuffer uses its buffer.
-type onlyReader struct{ io.Reader }
-
-// cancelReader gives up when ctx is done.
-type cancelReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *cancelReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // whiteout takes in an entry whose name starts with .wh. It acts on the layers below only, wherever it stands in the tar.

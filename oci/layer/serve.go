@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -40,7 +41,7 @@ func serve(ctx context.Context, r io.Reader, spots []spot, fn func(spot, io.Read
 		}
 		return a.i - b.i
 	})
-	in := &counter{r: bufio.NewReaderSize(&cancelReader{ctx, r}, bufferSize)}
+	in := &counter{r: bufio.NewReaderSize(files.Reader(ctx, r), bufferSize)}
 	for _, s := range spots {
 		if s.at < in.n {
 			return fmt.Errorf("two contents at byte %d of the tar", s.at)

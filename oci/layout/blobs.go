@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
-	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // BlobPath is where the blob of digest d is, or would be; empty when d is malformed.
@@ -72,44 +72,31 @@ func openRegular(name string) (*os.File, error) {
 	return f, nil
 }
 
-// PutBlob implements oci.BlobSink. The blob appears under its name only when it is whole, and on the disk unless NoSync; a
-// damaged one of the same name is replaced. When ctx is done the copy stops.
+// PutBlob implements oci.BlobSink. The blob appears under its name only when it is whole, and then it is on the disk; a damaged one of the
+// same name is replaced. When ctx is done the copy stops.
 func (l *Layout) PutBlob(ctx context.Context, want digest.Digest, r io.Reader) (desc ispec.Descriptor, err error) {
 	w, err := l.NewWriter()
 	if err != nil {
 		return ispec.Descriptor{}, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, err := io.CopyBuffer(w, reader{ctx, r}, make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(w, files.Reader(ctx, r), make([]byte, 256<<10)); err != nil {
 		return ispec.Descriptor{}, fmt.Errorf("put blob: %w", err)
 	}
 	return w.Commit(want)
 }
 
-// reader ends when its context does, and hides the other methods of what it reads from, so that the buffer is used.
-type reader struct {
-	ctx context.Context //nolint:containedctx // lives for one copy
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
 // Writer is a blob on its way into a layout. It is used by one goroutine at a time.
 type Writer struct {
 	l    *Layout
-	f    *os.File // nil when committed or closed
+	f    *files.Pending
 	hash hash.Hash
 	size int64
 }
 
 // NewWriter starts a blob. The caller closes the Writer in any case.
 func (l *Layout) NewWriter() (*Writer, error) {
-	f, err := createTemp(l.tempDir())
+	f, err := files.Create(l.tempDir(), 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("start blob: %w", err)
 	}
@@ -138,48 +125,23 @@ func (w *Writer) Commit(want digest.Digest) (ispec.Descriptor, error) {
 	if err == nil && want != "" && got != want {
 		err = &oci.MismatchError{Want: ispec.Descriptor{Digest: want, Size: w.size}, Digest: got, Size: w.size}
 	}
-	if err == nil && !w.l.NoSync {
-		err = w.f.Sync()
+	path := w.l.BlobPath(got)
+	if err == nil && got.Algorithm() != digest.Canonical {
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
+	}
+	if err == nil {
+		err = w.f.Replace(path, true)
 	}
 	if err != nil {
 		return ispec.Descriptor{}, fmt.Errorf("put blob: %w", errors.Join(err, w.Close()))
 	}
-	if err := w.rename(got); err != nil {
-		return ispec.Descriptor{}, fmt.Errorf("put blob: %w", err)
-	}
 	return ispec.Descriptor{Digest: got, Size: w.size}, nil
 }
 
-func (w *Writer) rename(d digest.Digest) error {
-	f, path := w.f, w.l.BlobPath(d)
-	w.f = nil
-	err := f.Close()
-	if err == nil && d.Algorithm() != digest.Canonical {
-		err = os.MkdirAll(filepath.Dir(path), 0o755)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if w.l.NoSync {
-		return nil
-	}
-	return syncDir(filepath.Dir(path))
-}
-
 // Close drops the blob unless it was committed.
-func (w *Writer) Close() error {
-	if w.f == nil {
-		return nil
-	}
-	f := w.f
-	w.f = nil
-	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
+func (w *Writer) Close() error { return w.f.Close() }
 
-func rehash(f *os.File, want digest.Digest) (digest.Digest, error) {
+func rehash(f io.ReaderAt, want digest.Digest) (digest.Digest, error) {
 	if err := want.Validate(); err != nil {
 		return "", fmt.Errorf("digest %q: %w", want, err)
 	}
@@ -195,40 +157,4 @@ func (l *Layout) tempDir() string {
 		return l.TempDir
 	}
 	return l.dir
-}
-
-// createTemp makes a new file for reading and writing. Its mode follows the umask, unlike os.CreateTemp's: others may be meant
-// to read the layout.
-func createTemp(dir string) (*os.File, error) {
-	for {
-		name := filepath.Join(dir, ".tmp-"+strconv.FormatUint(rand.Uint64(), 36))
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-		if !errors.Is(err, os.ErrExist) {
-			return f, err
-		}
-	}
-}
-
-// writeTemp writes a synced temporary file and returns its name.
-func writeTemp(dir string, data []byte) (string, error) {
-	f, err := createTemp(dir)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 
-	"github.com/cairnbuild/cairn/oci"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // linker is a source whose blobs are files that may get a second name.
@@ -37,7 +37,7 @@ func (l *Layout) link(src linker, desc ispec.Descriptor) error {
 	if path == "" {
 		return os.ErrInvalid
 	}
-	temp := filepath.Join(l.tempDir(), ".tmp-"+strconv.FormatUint(rand.Uint64(), 36))
+	temp := filepath.Join(l.tempDir(), files.TempPrefix+files.RandomName())
 	if err := src.LinkBlob(desc, temp); err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func (l *Layout) link(src linker, desc ispec.Descriptor) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil || l.NoSync {
+	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return files.SyncDir(filepath.Dir(path))
 }

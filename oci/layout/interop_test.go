@@ -74,7 +74,7 @@ func TestUmociReadsOurLayout(t *testing.T) {
 	addImage(t, l, interopNames...)
 	listed := strings.Fields(run(t, "umoci", "ls", "--layout", l.Dir()))
 	for i, name := range interopNames {
-		ref := RefName(parse(t, name))
+		ref := parse(t, name).RefName()
 		assert.Assert(t, slices.Contains(listed, ref), "%q in %q", ref, listed)
 		bundle := filepath.Join(t.TempDir(), "bundle")
 		run(t, "umoci", "unpack", "--rootless", "--image", l.Dir()+":"+ref, bundle)
@@ -88,7 +88,7 @@ func TestSkopeoReadsOurLayout(t *testing.T) {
 	l := newLayout(t)
 	img := addImage(t, l, interopNames...)
 	for _, name := range interopNames {
-		out := run(t, "skopeo", "inspect", "oci:"+l.Dir()+":"+RefName(parse(t, name)))
+		out := run(t, "skopeo", "inspect", "oci:"+l.Dir()+":"+parse(t, name).RefName())
 		var inspected struct{ Digest digest.Digest }
 		assert.NilError(t, json.Unmarshal([]byte(out), &inspected))
 		assert.Equal(t, inspected.Digest, img.Manifest.Digest)
@@ -115,8 +115,9 @@ func TestWeReadUmocisLayout(t *testing.T) {
 	run(t, "umoci", "new", "--image", dir+":me/x:1")
 	l, err := Open(dir)
 	assert.NilError(t, err)
-	named, err := l.References(t.Context())
+	ix, err := l.Index(t.Context())
 	assert.NilError(t, err)
+	named := oci.GroupByImage(ix.Manifests)
 	assert.Equal(t, len(named), 1)
 	assert.Equal(t, named[0].References[0].String(), "docker.io/me/x:1")
 	_, err = oci.ReadImage(t.Context(), l, named[0].Descriptor)

@@ -33,22 +33,21 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cairnbuild/cairn/oci"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	casdir "github.com/opencontainers/umoci/oci/cas/dir"
+
+	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/oci"
 )
 
-// Layout is an image layout directory. It implements oci.BlobSource and oci.BlobSink. The exported fields may be set after
-// Open and before the first other call.
+// Layout is an image layout directory. It implements oci.BlobSource and oci.BlobSink. TempDir may be set after Open
+// and before the first other call.
 type Layout struct {
 	// TempDir is where blobs are written before they have their name. It must be on the layout's file system; the default is
 	// the layout's own directory, with names that start with ".tmp-".
 	TempDir string
-	// NoSync leaves out fsync on blobs (never on index.json): for a caller that syncs the file system itself before it puts
-	// an image into the index, or to whom the layout is worth nothing after a crash.
-	NoSync bool
 
 	dir string
 }
@@ -82,20 +81,27 @@ func create(dir string) error {
 		if err != nil {
 			return err
 		}
-		tmp, err := writeTemp(dir, data)
-		if err != nil {
-			return err
-		}
-		// A link, as rename would replace what another process has put there meanwhile.
-		err = os.Link(tmp, path)
-		if errors.Is(err, fs.ErrExist) {
-			err = nil
-		}
-		if err := errors.Join(err, os.Remove(tmp)); err != nil {
+		if err := addFile(path, data); err != nil {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return files.SyncDir(dir)
+}
+
+// addFile makes a file durable under its name, unless another process has put one there meanwhile.
+func addFile(path string, data []byte) error {
+	p, err := files.Create(filepath.Dir(path), 0o644)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if _, err := p.Write(data); err != nil {
+		return err
+	}
+	if err := p.Link(path, true); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 func emptyIndex() ispec.Index {
@@ -159,27 +165,11 @@ func (l *Layout) SetIndex(_ context.Context, ix ispec.Index) error {
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	tmp, err := writeTemp(l.tempDir(), data)
-	if err != nil {
-		return fmt.Errorf("write index: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(l.dir, ispec.ImageIndexFile)); err != nil {
-		return fmt.Errorf("write index: %w", errors.Join(err, os.Remove(tmp)))
-	}
-	if err := syncDir(l.dir); err != nil {
+	o := files.Options{Perm: 0o644, TempDir: l.tempDir(), Durable: true}
+	if err := files.Write(filepath.Join(l.dir, ispec.ImageIndexFile), data, o); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	return nil
-}
-
-// References lists what index.json names, each manifest once with all its names, in the order of the index. Manifests without
-// a name are among them.
-func (l *Layout) References(ctx context.Context) ([]oci.Named, error) {
-	ix, err := l.Index(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return oci.GroupByImage(ix.Manifests), nil
 }
 
 // Resolve finds what name stands for in index.json: an annotation org.opencontainers.image.ref.name exactly, or a reference in
@@ -204,9 +194,3 @@ func (l *Layout) Resolve(ctx context.Context, name string) (ispec.Descriptor, er
 	}
 	return ispec.Descriptor{}, fmt.Errorf("find %q in layout: %w", name, fs.ErrNotExist)
 }
-
-// RefName is the form of r in the annotation org.opencontainers.image.ref.name: what stands after DIR: for umoci and skopeo.
-func RefName(r oci.Reference) string { return r.RefName() }
-
-// ParseRefName is the reverse of RefName.
-func ParseRefName(name string) (oci.Reference, error) { return oci.ParseRefName(name) }

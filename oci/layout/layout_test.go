@@ -26,7 +26,7 @@ func newLayout(t *testing.T) *Layout {
 	return l
 }
 
-func files(t *testing.T, dir string) []string {
+func names(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
 	assert.NilError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -47,7 +47,7 @@ func parse(t *testing.T, s string) oci.Reference {
 
 func TestCreateIsIdempotent(t *testing.T) {
 	l := newLayout(t)
-	assert.DeepEqual(t, files(t, l.Dir()), []string{"index.json", "oci-layout"})
+	assert.DeepEqual(t, names(t, l.Dir()), []string{"index.json", "oci-layout"})
 	desc, err := l.PutBlob(t.Context(), "", strings.NewReader("x"))
 	assert.NilError(t, err)
 	desc.MediaType = ispec.MediaTypeImageManifest
@@ -70,24 +70,21 @@ func TestCreateIsIdempotent(t *testing.T) {
 
 func TestBlobs(t *testing.T) {
 	l := newLayout(t)
-	for _, noSync := range []bool{false, true} {
-		l.NoSync = noSync
-		content := strings.Repeat("content", 100_000)
-		want := digest.FromString(content)
-		desc, err := l.PutBlob(t.Context(), want, strings.NewReader(content))
-		assert.NilError(t, err)
-		assert.DeepEqual(t, desc, ispec.Descriptor{Digest: want, Size: int64(len(content))})
-		size, ok := l.HasBlob(want)
-		assert.Assert(t, ok && size == desc.Size)
-		rc, err := l.OpenBlob(t.Context(), desc)
-		assert.NilError(t, err)
-		got, err := io.ReadAll(rc)
-		assert.NilError(t, err)
-		assert.NilError(t, rc.Close())
-		assert.Assert(t, string(got) == content)
-	}
+	content := strings.Repeat("content", 100_000)
+	want := digest.FromString(content)
+	desc, err := l.PutBlob(t.Context(), want, strings.NewReader(content))
+	assert.NilError(t, err)
+	assert.DeepEqual(t, desc, ispec.Descriptor{Digest: want, Size: int64(len(content))})
+	size, ok := l.HasBlob(want)
+	assert.Assert(t, ok && size == desc.Size)
+	rc, err := l.OpenBlob(t.Context(), desc)
+	assert.NilError(t, err)
+	got, err := io.ReadAll(rc)
+	assert.NilError(t, err)
+	assert.NilError(t, rc.Close())
+	assert.Assert(t, string(got) == content)
 	long := digest.SHA512.FromString("x")
-	desc, err := l.PutBlob(t.Context(), long, strings.NewReader("x"))
+	desc, err = l.PutBlob(t.Context(), long, strings.NewReader("x"))
 	assert.NilError(t, err)
 	assert.Equal(t, desc.Digest, long)
 
@@ -104,7 +101,7 @@ func TestBlobs(t *testing.T) {
 
 func TestPutBlobStoresNothingWrong(t *testing.T) {
 	l := newLayout(t)
-	before := files(t, l.Dir())
+	before := names(t, l.Dir())
 	_, err := l.PutBlob(t.Context(), digest.FromString("true"), strings.NewReader("lies"))
 	var mismatch *oci.MismatchError
 	assert.Assert(t, errors.As(err, &mismatch), "%v", err)
@@ -117,7 +114,7 @@ func TestPutBlobStoresNothingWrong(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, w.Size(), int64(7))
 	assert.NilError(t, w.Close())
-	assert.DeepEqual(t, files(t, l.Dir()), before)
+	assert.DeepEqual(t, names(t, l.Dir()), before)
 }
 
 type failing struct{ err error }
@@ -155,11 +152,11 @@ func TestBlobsFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	assert.Equal(t, len(files(t, l.Dir())), 3)
-	assert.Equal(t, len(files(t, l.TempDir)), 0)
+	assert.Equal(t, len(names(t, l.Dir())), 3)
+	assert.Equal(t, len(names(t, l.TempDir)), 0)
 }
 
-func TestReferencesAndResolve(t *testing.T) {
+func TestNamesAndResolve(t *testing.T) {
 	l := newLayout(t)
 	a := ispec.Descriptor{MediaType: ispec.MediaTypeImageManifest, Digest: digest.FromString("a"), Size: 1}
 	b := ispec.Descriptor{MediaType: ispec.MediaTypeImageManifest, Digest: digest.FromString("b"), Size: 1}
@@ -168,8 +165,9 @@ func TestReferencesAndResolve(t *testing.T) {
 	assert.NilError(t, l.SetIndex(t.Context(), ispec.Index{Manifests: []ispec.Descriptor{
 		oci.WithName(a, parse(t, "me/redis:1")), oci.WithName(a, parse(t, "me/redis")), foreign,
 	}}))
-	named, err := l.References(t.Context())
+	ix, err := l.Index(t.Context())
 	assert.NilError(t, err)
+	named := oci.GroupByImage(ix.Manifests)
 	assert.Equal(t, len(named), 2)
 	assert.Equal(t, named[0].References[1].String(), "docker.io/me/redis:latest")
 	for name, want := range map[string]digest.Digest{
@@ -201,9 +199,47 @@ func TestIndexRefusesBadJSON(t *testing.T) {
 func TestRefNameIsWhatUmociAccepts(t *testing.T) {
 	for _, s := range []string{"me/redis:1", "a__b:v_", "[::1]:5000/x---y:_1", "localhost:5000/a/b", "x@" + digest.FromString("x").String()} {
 		r := parse(t, s)
-		assert.Assert(t, casext.IsValidReferenceName(RefName(r)), "%q", RefName(r))
-		back, err := ParseRefName(RefName(r))
+		assert.Assert(t, casext.IsValidReferenceName(r.RefName()), "%q", r.RefName())
+		back, err := oci.ParseRefName(r.RefName())
 		assert.NilError(t, err)
 		assert.Equal(t, back, r)
 	}
+}
+
+func TestAddKeepsWhatIsThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "layout")
+	var src oci.Memory
+	image := func(label string) oci.Named {
+		img := oci.Image{Config: oci.Config{}}
+		img.Config.Architecture, img.Config.OS, img.Config.RootFS.Type = "amd64", "linux", "layers"
+		img.Config.Author = label
+		written, err := oci.WriteImage(t.Context(), &src, img)
+		assert.NilError(t, err)
+		return oci.Named{Descriptor: written.Manifest}
+	}
+	a, b := image("a"), image("b")
+	a.References = []oci.Reference{parse(t, "me/x:1"), parse(t, "me/y:1")}
+	assert.NilError(t, Add(t.Context(), dir, &src, []oci.Named{a}))
+	assert.NilError(t, Add(t.Context(), dir, &src, []oci.Named{b}))
+	assert.NilError(t, Add(t.Context(), dir, &src, []oci.Named{b}))
+	b.References = []oci.Reference{parse(t, "me/y:1")}
+	assert.NilError(t, Add(t.Context(), dir, &src, []oci.Named{b}))
+	l, err := Open(dir)
+	assert.NilError(t, err)
+	for name, want := range map[string]digest.Digest{"me/x:1": a.Descriptor.Digest, "me/y:1": b.Descriptor.Digest} {
+		desc, err := l.Resolve(t.Context(), name)
+		assert.NilError(t, err)
+		assert.Equal(t, desc.Digest, want, name)
+		_, err = oci.ReadImage(t.Context(), l, desc)
+		assert.NilError(t, err)
+	}
+	ix, err := l.Index(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, len(ix.Manifests), 3) // b has an entry without a name from before
+
+	// A blob that was cut off is written again.
+	assert.NilError(t, os.Truncate(l.BlobPath(a.Descriptor.Digest), 3))
+	assert.NilError(t, Add(t.Context(), dir, &src, []oci.Named{a}))
+	_, err = oci.ReadImage(t.Context(), l, a.Descriptor)
+	assert.NilError(t, err)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/tree"
 )
@@ -74,7 +75,7 @@ func copyContent(ctx context.Context, w io.Writer, n tree.Node, open Opener) (er
 		return fmt.Errorf("open %s: %w", n.Path, err)
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	r := ctxReader{ctx, rc}
+	r := files.Reader(ctx, rc)
 	copied, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(r, n.Size), make([]byte, min(n.Size, 256<<10)))
 	if err == nil && copied < n.Size {
 		err = fmt.Errorf("content has %d bytes, not %d", copied, n.Size)
@@ -98,17 +99,4 @@ func atEnd(r io.Reader, size int64) error {
 		return nil
 	}
 	return err
-}
-
-// ctxReader ends when its context does.
-type ctxReader struct {
-	ctx context.Context //nolint:containedctx // lives for one copy
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
