@@ -20,12 +20,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
 )
-
-// maxLinks is how many symbolic links one path may lead through, as in the kernel's own limit but generous.
-const maxLinks = 255
 
 // File is one file of a source of COPY.
 type File struct {
@@ -255,54 +253,35 @@ func (c *Context) find(path string, follow bool) (*node, File, error) {
 	return n, n.File, nil
 }
 
-// walkTo finds path: links on the way are followed, the last component's only when follow is set.
-func (c *Context) walkTo(p string, follow bool) (*node, error) {
-	at := []*node{c.root} // the directories from the root to here
-	rest := split(p)
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			if at[len(at)-1].Type != index.Directory {
-				return nil, &fs.PathError{Op: "open", Path: p, Err: syscall.ENOTDIR}
-			}
-			at = at[:max(1, len(at)-1)]
-			continue
-		}
-		n, err := c.child(at[len(at)-1], name)
-		if err != nil {
-			return nil, &fs.PathError{Op: "open", Path: p, Err: err}
-		}
-		if n.Type == index.Symlink && (follow || len(rest) > 0) {
-			if links++; links > maxLinks {
-				return nil, &fs.PathError{Op: "open", Path: p, Err: syscall.ELOOP}
-			}
-			if strings.HasPrefix(n.Link, "/") {
-				at = at[:1]
-			}
-			rest = append(split(n.Link), rest...)
-			continue
-		}
-		at = append(at, n)
+// walkTo finds path: links on the way are followed, the last component's only when follow is set. c.mu is held.
+func (c *Context) walkTo(path string, follow bool) (*node, error) {
+	mode := resolve.NoFollow
+	if follow {
+		mode = 0
 	}
-	return at[len(at)-1], nil
+	at, err := resolve.Walk(c.root, path, c.child, mode)
+	return at.Node, err
 }
 
-// split cuts a path at its slashes, without the components that mean nothing.
-func split(p string) []string {
-	return slices.DeleteFunc(strings.Split(p, "/"), func(s string) bool { return s == "" || s == "." })
-}
-
-func (c *Context) child(dir *node, name string) (*node, error) {
-	if dir.Type != index.Directory {
-		return nil, syscall.ENOTDIR
-	}
+// child finds the name at the end of path.
+func (c *Context) child(dir *node, path string) (resolve.Found[*node], error) {
 	if err := c.list(dir); err != nil {
-		return nil, err
+		return resolve.Found[*node]{}, &fs.PathError{Op: "open", Path: resolve.Shorten(path), Err: err}
 	}
-	i, ok := slices.BinarySearchFunc(dir.children, name, func(n *node, s string) int { return strings.Compare(n.name(), s) })
+	i, ok := slices.BinarySearchFunc(dir.children, index.Base(path), func(n *node, s string) int { return strings.Compare(n.name(), s) })
 	if !ok {
-		return nil, fs.ErrNotExist
+		return resolve.Found[*node]{}, nil
 	}
-	return dir.children[i], nil
+	n := dir.children[i]
+	return resolve.Found[*node]{Node: n, Kind: kindOf(n.Type), Link: n.Link}, nil
+}
+
+func kindOf(t index.Type) resolve.Kind {
+	switch t {
+	case index.Directory:
+		return resolve.Directory
+	case index.Symlink:
+		return resolve.Symlink
+	}
+	return resolve.Other
 }

@@ -63,7 +63,7 @@ func (c *Context) Hidden(p string) (pattern string, hidden bool) {
 		return "", false
 	}
 	if pattern, hidden = c.ignore.Reason(f.Path); !hidden {
-		pattern, hidden = c.ignore.Reason(strings.Join(split(p), "/"))
+		pattern, hidden = c.ignore.Reason(p)
 	}
 	return pattern, hidden
 }

@@ -11,9 +11,11 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cairnbuild/cairn/internal/files"
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
@@ -151,7 +153,7 @@ func ReadTar(ctx context.Context, r io.Reader, spool *Spool, fn func(index.Entry
 func tarEntry(hdr *tar.Header) (index.Entry, error) {
 	p, err := tarName(hdr.Name)
 	if err != nil {
-		return index.Entry{}, fmt.Errorf("unpack %q: %w", hdr.Name, err)
+		return index.Entry{}, fmt.Errorf("unpack %q: %w", resolve.Shorten(hdr.Name), err)
 	}
 	e := index.Entry{
 		Path: p, Mode: uint32(hdr.Mode) & 0o7777, UID: hdr.Uid, GID: hdr.Gid,
@@ -161,7 +163,7 @@ func tarEntry(hdr *tar.Header) (index.Entry, error) {
 		e.MTime = time.Unix(0, 0).UTC()
 	}
 	if !legalID(hdr.Uid) || !legalID(hdr.Gid) {
-		return e, fmt.Errorf("unpack %q: owner %d:%d is out of range", hdr.Name, hdr.Uid, hdr.Gid)
+		return e, fmt.Errorf("unpack %q: owner %d:%d is out of range", p, hdr.Uid, hdr.Gid)
 	}
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
@@ -169,11 +171,14 @@ func tarEntry(hdr *tar.Header) (index.Entry, error) {
 	case tar.TypeDir:
 		e.Type = index.Directory
 	case tar.TypeSymlink:
+		if len(hdr.Linkname) >= resolve.MaxPath {
+			return e, fmt.Errorf("unpack %q: symbolic link with a target of %d bytes, where %d are possible", e.Path, len(hdr.Linkname), resolve.MaxPath-1)
+		}
 		e.Type, e.Mode, e.Link = index.Symlink, 0o777, hdr.Linkname
 	case tar.TypeLink:
 		e.Type = index.Hardlink
 		if e.Link, err = tarName(hdr.Linkname); err != nil {
-			return e, fmt.Errorf("unpack %q: hard link to %q: %w", hdr.Name, hdr.Linkname, err)
+			return e, fmt.Errorf("unpack %q: hard link to %q: %w", resolve.Shorten(hdr.Name), resolve.Shorten(hdr.Linkname), err)
 		}
 	case tar.TypeChar:
 		e.Type = index.CharDevice
@@ -182,7 +187,7 @@ func tarEntry(hdr *tar.Header) (index.Entry, error) {
 	case tar.TypeFifo:
 		e.Type = index.FIFO
 	default:
-		return e, fmt.Errorf("unpack %q: entry of unknown type %q", hdr.Name, hdr.Typeflag)
+		return e, fmt.Errorf("unpack %q: entry of unknown type %q", p, hdr.Typeflag)
 	}
 	if e.Type == index.CharDevice || e.Type == index.BlockDevice {
 		e.Major, e.Minor = uint32(hdr.Devmajor), uint32(hdr.Devminor)
@@ -202,6 +207,9 @@ var errBreakout = errors.New("leads out of the directory it is unpacked in")
 
 func tarName(name string) (string, error) {
 	clean := path.Clean(name)
+	if len(clean) >= resolve.MaxPath {
+		return "", syscall.ENAMETOOLONG
+	}
 	if clean == ".." || strings.HasPrefix(clean, "../") {
 		return "", errBreakout
 	}

@@ -7,9 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
-	"strings"
 	"syscall"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -106,47 +106,34 @@ func (t *tarball) link(e index.Entry) (*tarNode, error) {
 
 // parent finds the directory dir, following links clipped at the root, and makes what is missing of it.
 func (t *tarball) parent(dir string) (*tarNode, error) {
-	at := []*tarNode{t.root}
-	rest := split(dir)
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		here := at[len(at)-1]
-		if name == ".." {
-			at = at[:max(1, len(at)-1)]
-			continue
+	at, err := resolve.Walk(t.root, dir, func(here *tarNode, p string) (resolve.Found[*tarNode], error) {
+		if name := index.Base(p); here.children[name] == nil {
+			here.add(name, &tarNode{info: info{File: File{Entry: implied(p)}}})
 		}
-		n := here.children[name]
-		switch {
-		case n == nil:
-			n = &tarNode{info: info{File: File{Entry: implied(index.Join(here.Path, name))}}}
-			here.add(name, n)
-		case n.Type == index.Symlink:
-			if links++; links > maxLinks {
-				return nil, syscall.ELOOP
-			}
-			if strings.HasPrefix(n.Link, "/") {
-				at = at[:1]
-			}
-			rest = append(split(n.Link), rest...)
-			continue
-		case n.Type != index.Directory:
-			return nil, syscall.ENOTDIR
-		}
-		at = append(at, n)
+		return here.child(p)
+	}, 0)
+	if err == nil && at.Kind != resolve.Directory {
+		err = syscall.ENOTDIR
 	}
-	return at[len(at)-1], nil
+	return at.Node, err
+}
+
+// child finds the name at the end of p.
+func (n *tarNode) child(p string) (resolve.Found[*tarNode], error) {
+	ch, ok := n.children[index.Base(p)]
+	if !ok {
+		return resolve.Found[*tarNode]{}, nil
+	}
+	return resolve.Found[*tarNode]{Node: ch, Kind: kindOf(ch.Type), Link: ch.Link}, nil
 }
 
 func (t *tarball) list(dir string, keep func(string, bool) bool) ([]info, error) {
-	n := t.root
-	for _, name := range split(dir) {
-		if n = n.children[name]; n == nil {
-			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: fs.ErrNotExist}
-		}
+	at, err := resolve.Walk(t.root, dir, (*tarNode).child, resolve.NoFollow)
+	if err != nil {
+		return nil, err
 	}
-	infos := make([]info, 0, len(n.children))
-	for name, ch := range n.children {
+	infos := make([]info, 0, len(at.Node.children))
+	for name, ch := range at.Node.children {
 		if keep(name, ch.Type == index.Directory) {
 			infos = append(infos, ch.info)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,8 @@ func TestFromTarRefuses(t *testing.T) {
 		"link to dir":      {{Name: "a", Typeflag: tar.TypeDir}, {Name: "b", Typeflag: tar.TypeLink, Linkname: "a"}},
 		"below a file":     {file("a", ""), file("a/b", "")},
 		"through a loop":   {{Name: "a", Typeflag: tar.TypeSymlink, Linkname: "a"}, file("a/b", "")},
+		"long target":      {{Name: "a", Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("/", 1<<20-200)}},
+		"long name":        {file(strings.Repeat("a/", 1<<18)+"b", "")},
 		"owner too large":  {{Name: "a", Typeflag: tar.TypeReg, Uid: 1 << 32}},
 		"owner unchanging": {{Name: "a", Typeflag: tar.TypeReg, Uid: 1<<32 - 1}},
 		"unknown type":     {{Name: "a", Typeflag: 'V'}},

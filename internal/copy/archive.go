@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"strings"
 	"syscall"
 
 	"github.com/cairnbuild/cairn/internal/contextdir"
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -134,49 +134,26 @@ func (u *unpacker) linkTarget(e index.Entry) (string, error) {
 
 // parent finds the directory dir of the archive in the image, following links, and makes what is missing of it.
 func (u *unpacker) parent(dir string) (string, error) {
-	at := u.root
-	rest := components(dir)
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			if at != u.root {
-				at = index.Parent(at)
-			}
-			continue
-		}
-		next := index.Join(at, name)
-		n, ok := u.c.b.Lookup(next)
-		switch {
-		case !ok:
-			if err := u.implied(next); err != nil {
-				return "", err
-			}
-		case n.Type == index.Symlink:
-			if links++; links > 255 {
-				return "", syscall.ELOOP
-			}
-			if strings.HasPrefix(n.Link, "/") {
-				at = u.root
-			}
-			rest = append(components(n.Link), rest...)
-			continue
-		case n.Type != index.Directory:
-			return "", syscall.ENOTDIR
-		}
-		at = next
+	at, err := resolve.Walk(u.root, dir, u.child, 0)
+	if err == nil && at.Kind != resolve.Directory {
+		err = syscall.ENOTDIR
 	}
-	return at, nil
+	return at.Node, err
 }
 
-func components(p string) []string {
-	var parts []string
-	for _, s := range strings.Split(p, "/") {
-		if s != "" && s != "." {
-			parts = append(parts, s)
-		}
+// child finds the name at the end of p in a directory of the image, and makes it a directory where nothing is.
+func (u *unpacker) child(dir, p string) (resolve.Found[string], error) {
+	at := index.Join(dir, index.Base(p))
+	found := resolve.Found[string]{Node: at, Kind: resolve.Directory}
+	switch n, ok := u.c.b.Lookup(at); {
+	case !ok:
+		return found, u.implied(at)
+	case n.Type == index.Symlink:
+		found.Kind, found.Link = resolve.Symlink, n.Link
+	case n.Type != index.Directory:
+		found.Kind = resolve.Other
 	}
-	return parts
+	return found, nil
 }
 
 // implied makes a directory that the archive has no entry for.

@@ -119,7 +119,7 @@ func Apply(ctx context.Context, below *tree.Tree, r Request) (_ *Result, err err
 		}
 	}()
 	for _, item := range r.Sources {
-		matches, err := resolve(ctx, &r, item)
+		matches, err := matchesOf(ctx, &r, item)
 		if err != nil {
 			return nil, err
 		}

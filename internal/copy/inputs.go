@@ -32,7 +32,7 @@ type Manifest []Input
 func Inputs(ctx context.Context, r Request) (Manifest, error) {
 	var all Manifest
 	for _, it := range r.Sources {
-		matches, err := resolve(ctx, &r, it)
+		matches, err := matchesOf(ctx, &r, it)
 		if err != nil {
 			return nil, err
 		}

@@ -27,8 +27,8 @@ type match struct {
 	unpack  bool
 }
 
-// resolve finds what an item names. A plain name must be there; a wildcard may match nothing.
-func resolve(ctx context.Context, r *Request, item Item) ([]match, error) {
+// matchesOf finds what an item names. A plain name must be there; a wildcard may match nothing.
+func matchesOf(ctx context.Context, r *Request, item Item) ([]match, error) {
 	from := item.From
 	if from == nil {
 		from = r.From

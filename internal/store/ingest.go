@@ -298,11 +298,11 @@ func (s *Store) inChain(ctx context.Context, raw *Layer, on Below) (*Layer, erro
 		return nil, err
 	}
 	under := tree.New(indexes...)
-	strict, err := tree.Normalise(loose, under)
+	strict, err := tree.Normalise(ctx, loose, under)
 	if err != nil {
 		return nil, err
 	}
-	from, err := inheritance(loose, strict, below, under, under.Push(strict))
+	from, err := inheritance(ctx, loose, strict, below, under)
 	if err != nil {
 		return nil, err
 	}

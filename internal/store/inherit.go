@@ -19,9 +19,13 @@ type inherited struct {
 }
 
 // inheritance finds where the files of strict come from that loose has as hard links to the layers below.
-func inheritance(loose, strict *index.Index, below []*Layer, under, merged *tree.Tree) ([]inherited, error) {
+func inheritance(ctx context.Context, loose, strict *index.Index, below []*Layer, under *tree.Tree) ([]inherited, error) {
 	var all []inherited
+	merged := under.Push(strict)
 	for e := range loose.Entries() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if e.Type != index.Hardlink {
 			continue
 		}

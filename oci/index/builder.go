@@ -137,6 +137,10 @@ func (b *Builder) settleLinks(order []int) error {
 	return nil
 }
 
+// maxHops is how many Hardlinks may lead to one another before a file comes. Without it a chain of a million takes a million
+// steps for each of them.
+const maxHops = 40
+
 // inode follows a Hardlink to the entry that is none; found is false when the layer does not have it.
 func (b *Builder) inode(link Entry, find func(string) (int, bool), order []int) (r int, found bool, err error) {
 	e := link
@@ -145,8 +149,8 @@ func (b *Builder) inode(link Entry, find func(string) (int, bool), order []int) 
 			return 0, false, nil
 		}
 		e = b.entry(order[r])
-		if hops > len(b.links) {
-			return 0, false, fmt.Errorf("%q: hard links in a circle", link.Path)
+		if hops > maxHops {
+			return 0, false, fmt.Errorf("%q: hard links in a circle, or to more than %d others one after the other", link.Path, maxHops)
 		}
 	}
 	if e.Type == Directory || e.Type == Implied || e.Type == Whiteout {

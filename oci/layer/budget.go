@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cairnbuild/cairn/oci/index"
@@ -23,8 +24,8 @@ func (e *BombError) Error() string {
 	return fmt.Sprintf("the names and attributes of the layer's files take more than %d MiB of memory", e.Limit>>20)
 }
 
-// budget is what is left of the memory for one layer's metadata.
-type budget struct{ limit, used int64 }
+// budget is what one layer's metadata may take: memory, and in the same measure the links that names lead through.
+type budget struct{ limit, used, walked int64 }
 
 func newBudget(limit int64) budget {
 	if limit <= 0 {
@@ -37,6 +38,16 @@ func newBudget(limit int64) budget {
 func (b *budget) take(bytes int) error {
 	if b.used += nodeSize + int64(bytes); b.used > b.limit {
 		return &BombError{b.limit}
+	}
+	return nil
+}
+
+// follow pays for a walk through a symbolic link: in time, which a target of 4 kB with two thousand names in it takes again for
+// each name of the tar that leads through it.
+func (b *budget) follow(link string) error {
+	const step = 64
+	if b.walked += step + int64(len(link)); b.walked > b.limit {
+		return errors.New("the names of the layer's files lead through symbolic links too often")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -18,6 +19,10 @@ func entryOf(h *tar.Header) (index.Entry, error) {
 	case tar.TypeDir:
 		e.Type = index.Directory
 	case tar.TypeSymlink:
+		if len(h.Linkname) >= resolve.MaxPath {
+			return e, fmt.Errorf("%q: symbolic link with a target of %d bytes, where %d are possible", resolve.Shorten(h.Name),
+				len(h.Linkname), resolve.MaxPath-1)
+		}
 		e.Type, e.Link = index.Symlink, h.Linkname
 	case tar.TypeLink:
 		e.Type = index.Hardlink
@@ -29,12 +34,12 @@ func entryOf(h *tar.Header) (index.Entry, error) {
 	case tar.TypeFifo:
 		e.Type = index.FIFO
 	default:
-		return e, fmt.Errorf("%q: entry of unknown type %q", h.Name, h.Typeflag)
+		return e, fmt.Errorf("%q: entry of unknown type %q", resolve.Shorten(h.Name), h.Typeflag)
 	}
 	var err error
 	if e.Type == index.Regular || e.Type == index.Directory { // what else can have some is not restored by anyone
 		if e.Xattrs, err = tarXattrs(h.PAXRecords); err != nil {
-			return e, fmt.Errorf("%q: %w", h.Name, err)
+			return e, fmt.Errorf("%q: %w", resolve.Shorten(h.Name), err)
 		}
 	}
 	return e, nil

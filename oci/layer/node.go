@@ -5,14 +5,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
-
-// maxLinks is how many symbolic links one name of a tar may lead through.
-const maxLinks = 255
 
 // node is one inode of the layer being read. Names that are hard links share it.
 type node struct {
@@ -47,84 +44,8 @@ func (p place) child() *node {
 	return p.dir.kids[p.base]
 }
 
-// walkState is where a resolution has come to: the directories from the root on, and their names.
-type walkState struct {
-	dirs  []*node // dirs[0] is the root; nil for one the layer does not have
-	names []string
-}
-
-func (w *walkState) path(base string) string {
-	if len(w.names) == 0 {
-		return base
-	}
-	return strings.Join(w.names, "/") + "/" + base
-}
-
-func (w *walkState) up() {
-	if len(w.names) > 0 {
-		w.names = w.names[:len(w.names)-1]
-		w.dirs = w.dirs[:len(w.dirs)-1]
-	}
-}
-
-// find resolves the parents of a cleaned name through the layer's own symbolic links, which never lead out of its root.
-// Directories that are missing are made by imply, or stay missing when it is nil.
-func (root *node) find(name string, imply func(dir *node, base, path string) (*node, error)) (place, error) {
-	rest := strings.Split(name, "/")
-	base := rest[len(rest)-1]
-	rest = rest[:len(rest)-1]
-	w := walkState{dirs: []*node{root}}
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			w.up()
-			continue
-		}
-		at := place{w.dirs[len(w.dirs)-1], part, w.path(part)}
-		kid := at.child()
-		switch {
-		case kid == nil || kid.e.Type == index.Whiteout:
-			kid = nil
-			if imply != nil {
-				var err error
-				if kid, err = imply(at.dir, at.base, at.path); err != nil {
-					return place{}, err
-				}
-			}
-		case kid.e.Type == index.Symlink:
-			if links++; links > maxLinks {
-				return place{}, &nameError{name, syscall.ELOOP}
-			}
-			if strings.HasPrefix(kid.e.Link, "/") {
-				w = walkState{dirs: []*node{root}}
-			}
-			rest = append(strings.Split(kid.e.Link, "/"), rest...)
-			continue
-		case !kid.isDir():
-			return place{}, &nameError{name, syscall.ENOTDIR}
-		}
-		w.dirs = append(w.dirs, kid)
-		w.names = append(w.names, part)
-	}
-	return place{w.dirs[len(w.dirs)-1], base, w.path(base)}, nil
-}
-
-// nameError says why a name of a tar cannot be.
-type nameError struct {
-	name string
-	err  error
-}
-
-func (e *nameError) Error() string { return fmt.Sprintf("name %q: %v", e.name, e.err) }
-
-func (e *nameError) Unwrap() error { return e.err }
-
-// cleanName makes the clean relative form of a name or link target in a tar; "." for the root. One that leads above the root
-// is an error.
+// cleanName makes the clean relative form of a name or link target in a tar; "." for the root. One that leads above the root,
+// or that no path can have, is an error.
 func cleanName(name string) (string, error) {
 	var parts []string
 	for part := range strings.SplitSeq(name, "/") {
@@ -132,7 +53,7 @@ func cleanName(name string) (string, error) {
 		case "", ".":
 		case "..":
 			if len(parts) == 0 {
-				return "", fmt.Errorf("name %q leads out of the layer", name)
+				return "", fmt.Errorf("name %q leads out of the layer", resolve.Shorten(name))
 			}
 			parts = parts[:len(parts)-1]
 		default:
@@ -142,7 +63,11 @@ func cleanName(name string) (string, error) {
 	if len(parts) == 0 {
 		return ".", nil
 	}
-	return strings.Join(parts, "/"), nil
+	clean := strings.Join(parts, "/")
+	if len(clean) >= resolve.MaxPath+len(index.WhiteoutPrefix) {
+		return "", fmt.Errorf("name %q has %d bytes, where %d are possible", resolve.Shorten(name), len(clean), resolve.MaxPath-1)
+	}
+	return clean, nil
 }
 
 // visit calls fn for every node below n in index order, with its path and the directory it is in. hidden says that a

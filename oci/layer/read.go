@@ -116,7 +116,7 @@ func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error 
 	if strings.HasPrefix(base, index.WhiteoutPrefix) {
 		return rd.whiteout(name, base)
 	}
-	at, err := rd.root.find(name, rd.imply)
+	at, err := rd.find(name, rd.imply)
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func (rd *reader) entry(ctx context.Context, h *tar.Header, header int64) error 
 }
 
 // imply makes a directory that the tar has not named (yet). Over a whiteout it is a new one.
-func (rd *reader) imply(dir *node, base, path string) (*node, error) {
+func (rd *reader) imply(dir *node, path string) (*node, error) {
 	if err := index.CheckPath(path); err != nil {
 		return nil, err
 	}
 	if err := rd.budget.take(len(path)); err != nil {
 		return nil, err
 	}
-	kid := newDirNode()
+	kid, base := newDirNode(), index.Base(path)
 	if dir.kids[base] != nil { // a whiteout
 		kid.anew()
 	}
@@ -212,7 +212,7 @@ func (rd *reader) hardlink(at place, target string) error {
 	if err != nil {
 		return err
 	}
-	to, err := rd.root.find(target, nil)
+	to, err := rd.find(target, nil)
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,11 @@ func (rd *reader) hardlink(at place, target string) error {
 		return err
 	}
 	if inode == nil || inode.e.Type == index.Whiteout || inode.e.Type == index.Hardlink { // it is in a layer below, or comes later
-		at.dir.kids[at.base] = &node{e: index.Entry{Type: index.Hardlink, Link: to.path}}
+		link := to.path
+		if inode != nil && inode.e.Type == index.Hardlink {
+			link = inode.e.Link
+		}
+		at.dir.kids[at.base] = &node{e: index.Entry{Type: index.Hardlink, Link: link}}
 		if rd.disk != nil {
 			rd.disk.close()
 			rd.disk = nil
@@ -287,7 +291,7 @@ func (rd *reader) whiteout(name, base string) error {
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return &index.NameError{Path: name, Why: "is no whiteout of anything"}
 	}
-	at, err := rd.root.find(name, rd.imply)
+	at, err := rd.find(name, rd.imply)
 	if err != nil {
 		return err
 	}

@@ -70,14 +70,6 @@ func (b *Builder) node(e index.Entry) Node {
 	return n
 }
 
-// Resolve is Tree.Resolve over the tree with the new layer on top.
-func (b *Builder) Resolve(p string) (string, Node, error) { return resolve(b, p) }
-
-// ResolveNew is Tree.ResolveNew over the tree with the new layer on top.
-func (b *Builder) ResolveNew(p string) (real string, existing bool, err error) {
-	return resolveNew(b, p)
-}
-
 // Put adds an entry. Its parents must be directories; those that the layer does not have yet are added with the attributes
 // that they have below. What was at the path is replaced with all below it, but a directory put on a directory changes its
 // attributes and keeps what is in it. A directory that takes the place of something the layer removed or replaced before is

@@ -249,7 +249,7 @@ func TestNormalise(t *testing.T) {
 			raw, err := b.Build()
 			assert.NilError(t, err)
 			assert.Assert(t, raw.Loose())
-			ix, err := Normalise(raw, New(layerOf(t, below...)))
+			ix, err := Normalise(t.Context(), raw, New(layerOf(t, below...)))
 			assert.NilError(t, err)
 			assert.Assert(t, !ix.Loose())
 			assert.Assert(t, cmp.Equal(brief(ix), c.want), cmp.Diff(c.want, brief(ix)))
@@ -268,14 +268,14 @@ func TestNormaliseRefuses(t *testing.T) {
 		"hard link to nothing":     {[]string{"h a no"}, fs.ErrNotExist},
 		"hard link to a directory": {[]string{"h a d"}, syscall.EISDIR},
 	} {
-		_, err := Normalise(layerOf(t, c.raw...), below)
+		_, err := Normalise(t.Context(), layerOf(t, c.raw...), below)
 		assert.Assert(t, errors.Is(err, c.err), "%s: %v", name, err)
 	}
 }
 
 func TestNormaliseLeavesAStrictIndexAlone(t *testing.T) {
 	ix := layerOf(t, "d a", "w a/b")
-	got, err := Normalise(ix, New())
+	got, err := Normalise(t.Context(), ix, New())
 	assert.NilError(t, err)
 	assert.Assert(t, got == ix)
 }
@@ -294,7 +294,7 @@ func FuzzNormalise(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ix, err := Normalise(raw, below)
+		ix, err := Normalise(t.Context(), raw, below)
 		if err != nil {
 			return
 		}

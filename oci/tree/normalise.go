@@ -1,12 +1,14 @@
 package tree
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"syscall"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
@@ -14,13 +16,16 @@ import (
 // implies are those below, through the links there, or new ones (root's, mode 0755); a hard link to a file that only a layer
 // below has becomes that file, with Offset -1; an opaque root becomes whiteouts; whiteouts and opaque marks that hide nothing
 // are dropped. The names of the new index are the resolved ones. A strict index is returned as it is.
-func Normalise(raw *index.Index, below *Tree) (*index.Index, error) {
+func Normalise(ctx context.Context, raw *index.Index, below *Tree) (*index.Index, error) {
 	if !raw.Loose() {
 		return raw, nil
 	}
 	n := &normaliser{raw: raw, b: NewBuilder(below), dirs: map[string]string{".": "."}, taken: make(map[string]string)}
 	for _, pass := range []func(index.Entry) error{n.entry, n.hardlink} {
 		for e := range raw.Entries() {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			if err := pass(e); err != nil {
 				return nil, fmt.Errorf("normalise layer: %q: %w", e.Path, err)
 			}
@@ -153,7 +158,7 @@ func (n *normaliser) hardlink(e index.Entry) error {
 		if !ok || n.raw.TypeAt(i) != index.Hardlink {
 			break
 		}
-		if hops > n.raw.Len() {
+		if hops > resolve.MaxLinks {
 			return &fs.PathError{Op: "link", Path: e.Link, Err: syscall.ELOOP}
 		}
 		target = n.raw.At(i).Link

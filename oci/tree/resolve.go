@@ -1,88 +1,67 @@
 package tree
 
 import (
-	"io/fs"
-	"strings"
-	"syscall"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/resolve"
 	"github.com/cairnbuild/cairn/oci/index"
 )
 
-// maxLinks is how many symbolic links one path may lead through.
-const maxLinks = 255
-
-// lookuper is what resolving needs: a Tree or a Builder.
-type lookuper interface{ Lookup(p string) (Node, bool) }
-
 // Resolve follows every symbolic link of p inside the root, with ".." clipped at it, and returns the path without links and
-// what is there. p may be absolute. Errors are *fs.PathError with fs.ErrNotExist, syscall.ENOTDIR or syscall.ELOOP.
-func (t *Tree) Resolve(p string) (string, Node, error) { return resolve(t, p) }
+// what is there. p may be absolute. Errors are *fs.PathError with syscall.ENOENT, ENOTDIR, ELOOP or ENAMETOOLONG, where the
+// kernel would give them for that path with the tree as its root.
+func (t *Tree) Resolve(p string) (string, Node, error) { return NewBuilder(t).Resolve(p) }
 
 // ResolveNew follows the links of p, the last component's too, as far as it exists; what is missing is kept as named: where a
-// COPY lands. existing says that all of it is there. Errors are *fs.PathError with syscall.ENOTDIR or syscall.ELOOP.
-func (t *Tree) ResolveNew(p string) (real string, existing bool, err error) { return resolveNew(t, p) }
+// COPY lands. existing says that all of it is there. Errors are *fs.PathError with syscall.ENOTDIR, ELOOP or ENAMETOOLONG.
+func (t *Tree) ResolveNew(p string) (real string, existing bool, err error) {
+	return NewBuilder(t).ResolveNew(p)
+}
 
-func resolve(t lookuper, p string) (string, Node, error) {
-	real, existing, err := resolveNew(t, p)
+// Resolve is Tree.Resolve over the tree with the new layer on top.
+func (b *Builder) Resolve(p string) (string, Node, error) {
+	at, err := resolve.Walk(b.below.top(), p, b.child, 0)
 	if err != nil {
 		return "", Node{}, err
 	}
-	if existing {
-		if n, ok := t.Lookup(real); ok {
-			return real, n, nil
-		}
-	}
-	return "", Node{}, &fs.PathError{Op: "resolve", Path: p, Err: fs.ErrNotExist}
+	n, _ := b.Lookup(at.Path)
+	return at.Path, n, nil
 }
 
-func resolveNew(t lookuper, p string) (real string, existing bool, err error) {
-	at, missing := ".", 0 // how many of at's last components do not exist
-	rest := strings.Split(p, "/")
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			at = index.Parent(at)
-			missing = max(0, missing-1)
-			continue
-		}
-		at = index.Join(at, name)
-		if missing > 0 {
-			missing++
-			continue
-		}
-		n, ok := t.Lookup(at)
-		switch {
-		case !ok:
-			missing = 1
-		case n.Type == index.Symlink:
-			if links++; links > maxLinks {
-				return "", false, &fs.PathError{Op: "resolve", Path: p, Err: syscall.ELOOP}
-			}
-			at = index.Parent(at)
-			if strings.HasPrefix(n.Link, "/") {
-				at = "."
-			}
-			rest = append(strings.Split(n.Link, "/"), rest...)
-		case n.Type != index.Directory && len(rest) > 0 && !trailing(rest):
-			return "", false, &fs.PathError{Op: "resolve", Path: p, Err: syscall.ENOTDIR}
-		}
-	}
-	return at, missing == 0, nil
+// ResolveNew is Tree.ResolveNew over the tree with the new layer on top.
+func (b *Builder) ResolveNew(p string) (real string, existing bool, err error) {
+	at, err := resolve.Walk(b.below.top(), p, b.child, resolve.KeepMissing)
+	return at.Path, err == nil && at.Kind != resolve.Missing, err
 }
 
-// trailing reports whether nothing but slashes is left of a path.
-func trailing(rest []string) bool {
-	for _, name := range rest {
-		if name != "" {
-			return false
+// child finds the name at the end of p. dir are the spans of the tree below that the directory shows.
+func (b *Builder) child(dir []span, p string) (resolve.Found[[]span], error) {
+	layer, i, below, ok := b.below.step(dir, p)
+	if e, own := b.own[p]; own {
+		if e.Opaque {
+			below = nil
 		}
+		return found(b.node(e).Entry, below), nil
 	}
-	return true
+	switch {
+	case !ok:
+		return resolve.Found[[]span]{}, nil
+	case b.below.layers[layer].TypeAt(i) == index.Directory:
+		return resolve.Found[[]span]{Node: below, Kind: resolve.Directory}, nil
+	}
+	return found(b.below.node(layer, i).Entry, nil), nil
+}
+
+func found(e index.Entry, below []span) resolve.Found[[]span] {
+	switch e.Type {
+	case index.Whiteout:
+		return resolve.Found[[]span]{}
+	case index.Directory:
+		return resolve.Found[[]span]{Node: below, Kind: resolve.Directory}
+	case index.Symlink:
+		return resolve.Found[[]span]{Kind: resolve.Symlink, Link: e.Link}
+	}
+	return resolve.Found[[]span]{Kind: resolve.Other}
 }
 
 // defaultDirectory is a directory that nobody described.

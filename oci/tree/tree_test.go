@@ -165,7 +165,7 @@ func TestResolve(t *testing.T) {
 		{"a/x", "", false, syscall.ELOOP},
 		{"file/x", "", false, syscall.ENOTDIR},
 		{"viafile", "", false, syscall.ENOTDIR},
-		{"file/", "file", true, nil},
+		{"file/", "", false, syscall.ENOTDIR},
 		{"dangling", "no/where", false, nil},
 		{"dangling/x", "no/where/x", false, nil},
 		{"lib/new/dir", "usr/lib/new/dir", false, nil},
@@ -183,7 +183,7 @@ func TestResolve(t *testing.T) {
 			assert.Equal(t, real, c.real)
 			assert.Equal(t, exists, c.exists)
 			real, n, err := tr.Resolve(c.path)
-			if !c.exists {
+			if !c.exists || strings.HasPrefix(c.path, "new/") { // for the kernel, what is missing has no ".." either
 				assert.Assert(t, errors.Is(err, fs.ErrNotExist))
 				return
 			}
