@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/store"
@@ -18,17 +18,17 @@ import (
 )
 
 // manifestOf lists a file or a directory with its contents.
-func manifestOf(ctx context.Context, from copy.Source, path string) ([]store.Input, error) {
-	m, err := copy.Inputs(ctx, copy.Request{Sources: []copy.Item{{Pattern: path, Literal: true}}, From: from, Dest: "/"})
+func manifestOf(ctx context.Context, from copier.Source, path string) ([]store.Input, error) {
+	g, err := copier.Gather(ctx, copier.Request{Sources: []copier.Item{{Pattern: path, Literal: true}}, From: from, Dest: "/"})
 	if err != nil {
 		return nil, err
 	}
-	return storeInputs(m), nil
+	return storeInputs(g), nil
 }
 
 // contextMount copies the part of a context that a mount shows into dir, as COPY would: what .dockerignore hides is not there,
 // and owners are root's. It returns the path of the file or directory that is to be mounted.
-func (w *workspace) contextMount(ctx context.Context, c copy.Source, rel, dir string) (string, error) {
+func (w *workspace) contextMount(ctx context.Context, c copier.Source, rel, dir string) (string, error) {
 	dest := "/context/"
 	f, err := c.Resolve(ctx, rel)
 	if err != nil {
@@ -37,7 +37,11 @@ func (w *workspace) contextMount(ctx context.Context, c copy.Source, rel, dir st
 	if f.Type != index.Directory {
 		dest = "/context/file"
 	}
-	res, err := copy.Apply(ctx, nil, copy.Request{Sources: []copy.Item{{Pattern: "/" + rel, Literal: true}}, From: c, Dest: dest, Now: w.now()})
+	g, err := copier.Gather(ctx, copier.Request{Sources: []copier.Item{{Pattern: "/" + rel, Literal: true}}, From: c, Dest: dest, Now: w.now()})
+	if err != nil {
+		return "", err
+	}
+	res, err := g.Apply(ctx, nil)
 	if err != nil {
 		return "", err
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
@@ -38,7 +38,7 @@ type engine struct {
 	// hits are the layers that a dry engine found. The engine after it takes them as they are: they stay locked, so nothing has to be
 	// looked up twice, and nothing can have changed between.
 	hits    map[*planner.Step]*layerRef
-	fetched map[string]copy.Item // by source
+	fetched map[string]copier.Item // by source
 	spares  map[*layerRef]*snapshot.Root
 	cleanup []func()
 	// packing runs the hashing and packing of finished layers behind the steps that follow; packers bounds it by the cores.
@@ -58,7 +58,7 @@ type future struct {
 var errMiss = errors.New("not in the cache")
 
 func newEngine(ctx context.Context, s *store.Store, opts *Options, plan *planner.Plan, ev *emitter) *engine {
-	e := &engine{store: s, opts: opts, plan: plan, events: ev, actionOf: actionOf, futures: map[*planner.Step]*future{}, hits: map[*planner.Step]*layerRef{}, fetched: map[string]copy.Item{}, spares: map[*layerRef]*snapshot.Root{}}
+	e := &engine{store: s, opts: opts, plan: plan, events: ev, actionOf: actionOf, futures: map[*planner.Step]*future{}, hits: map[*planner.Step]*layerRef{}, fetched: map[string]copier.Item{}, spares: map[*layerRef]*snapshot.Root{}}
 	e.packing, e.packCtx = errgroup.WithContext(ctx)
 	e.packers = semaphore.NewWeighted(int64(max(2, runtime.NumCPU())))
 	e.want = wantsOf(plan, opts)
@@ -334,7 +334,7 @@ func (e *engine) stepError(w *workspace, err error) error {
 	}
 	se := &StepError{Step: w.id, Name: w.step.Name, File: e.plan.File.Name, Range: w.step.Range, Err: err}
 	se.Excerpt = excerpt(e.plan.File, w.step.Range)
-	var place *copy.PlaceError
+	var place *copier.PlaceError
 	if errors.As(err, &place) && place.Link != "" {
 		se.Hint = "COPY does not follow links below its destination: copy what belongs there to " + path.Join("/", path.Dir(place.Path), place.Link) + "/ by itself"
 		if path.IsAbs(place.Link) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/contextdir"
-	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/fetch"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/opencontainers/go-digest"
@@ -40,7 +40,7 @@ func (pr *project) fetcher() (*fetch.Client, error) {
 }
 
 // fetch turns a URL or git source of ADD into something that can be copied from. Each is fetched once per build.
-func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
+func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile.Source) (copier.Item, error) {
 	keep := ""
 	if in.KeepGitDir != nil {
 		keep = strconv.FormatBool(*in.KeepGitDir)
@@ -52,7 +52,7 @@ func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile
 	if !ok {
 		client, err := w.project.fetcher()
 		if err != nil {
-			return copy.Item{}, err
+			return copier.Item{}, err
 		}
 		if s.Kind == dockerfile.GitSource {
 			item, err = w.fetchGit(ctx, client, in, s)
@@ -60,7 +60,7 @@ func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile
 			item, err = w.fetchHTTP(ctx, client, in, s)
 		}
 		if err != nil {
-			return copy.Item{}, err
+			return copier.Item{}, err
 		}
 		w.mu.Lock()
 		w.fetched[key] = item
@@ -70,22 +70,22 @@ func (w *workspace) fetch(ctx context.Context, in *dockerfile.Copy, s dockerfile
 	return item, nil
 }
 
-func (w *workspace) fetchHTTP(ctx context.Context, client *fetch.Client, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
+func (w *workspace) fetchHTTP(ctx context.Context, client *fetch.Client, in *dockerfile.Copy, s dockerfile.Source) (copier.Item, error) {
 	var sum digest.Digest
 	if in.Checksum != "" {
 		var err error
 		if sum, err = digest.Parse(in.Checksum); err != nil {
-			return copy.Item{}, fmt.Errorf("--checksum=%s: %w", in.Checksum, err)
+			return copier.Item{}, fmt.Errorf("--checksum=%s: %w", in.Checksum, err)
 		}
 	}
 	f, err := client.HTTP(ctx, s.Text, sum)
 	if err != nil {
-		return copy.Item{}, err
+		return copier.Item{}, err
 	}
 	return fileItem(f), nil
 }
 
-func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dockerfile.Copy, s dockerfile.Source) (copy.Item, error) {
+func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dockerfile.Copy, s dockerfile.Source) (copier.Item, error) {
 	repo := repoOf(s.Git)
 	if in.KeepGitDir != nil {
 		repo.KeepGitDir = *in.KeepGitDir
@@ -95,14 +95,14 @@ func (w *workspace) fetchGit(ctx context.Context, client *fetch.Client, in *dock
 	}
 	dir, err := w.project.checkout(ctx, client, repo)
 	if err != nil {
-		return copy.Item{}, err
+		return copier.Item{}, err
 	}
 	c, err := contextdir.Open(dir, nil, contextdir.Options{})
 	if err != nil {
-		return copy.Item{}, err
+		return copier.Item{}, err
 	}
 	w.onClose(func() { _ = c.Close() })
-	return copy.Item{Pattern: "/", From: c, Literal: true}, nil
+	return copier.Item{Pattern: "/", From: c, Literal: true}, nil
 }
 
 // checkout makes a directory of what a repository has, which stays until close.
@@ -138,21 +138,23 @@ type fileSource struct {
 	now  index.Entry
 }
 
-func fileItem(f fetch.File) copy.Item {
+func fileItem(f fetch.File) copier.Item {
 	e := index.Entry{Path: f.Name, Type: index.Regular, Mode: 0o600, Size: f.Size, Digest: f.Digest, MTime: f.ModTime.UTC().Truncate(time.Second), Offset: -1}
-	return copy.Item{Pattern: f.Name, From: fileSource{f, e}, Literal: true}
+	return copier.Item{Pattern: f.Name, From: fileSource{f, e}, Literal: true}
 }
 
-func (s fileSource) Resolve(_ context.Context, p string) (copy.File, error) {
+func (s fileSource) Resolve(_ context.Context, p string) (copier.File, error) {
 	if path.Clean("/"+p) != "/"+s.now.Path {
-		return copy.File{}, fs.ErrNotExist
+		return copier.File{}, fs.ErrNotExist
 	}
-	return copy.File{Entry: s.now}, nil
+	return copier.File{Entry: s.now}, nil
 }
 
-func (s fileSource) ReadDir(context.Context, string) ([]copy.File, error) { return nil, fs.ErrNotExist }
+func (s fileSource) ReadDir(context.Context, string) ([]copier.File, error) {
+	return nil, fs.ErrNotExist
+}
 
-func (s fileSource) Fill(context.Context, []copy.File) error { return nil }
+func (s fileSource) Fill(context.Context, []copier.File) error { return nil }
 
 func (s fileSource) Open(context.Context, index.Entry) (io.ReadCloser, error) {
 	return os.Open(s.file.Path)

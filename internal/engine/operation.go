@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"sync"
 
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 )
@@ -46,6 +48,10 @@ type workspace struct {
 	leases map[string]*store.CacheLease
 
 	ends []func()
+
+	// gathered is what a COPY found; gathering is held while it does.
+	gathering sync.Mutex
+	gathered  *copier.Gathered
 }
 
 // onStepEnd has f called when the step's command is over.

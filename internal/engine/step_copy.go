@@ -2,16 +2,13 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strings"
 
 	"github.com/cairnbuild/cairn/dockerfile"
-	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
-	"github.com/cairnbuild/cairn/oci/tree"
 )
 
 // copyOp does a COPY or ADD.
@@ -19,22 +16,33 @@ type copyOp struct{ *planner.Copy }
 
 // inputs is the manifest of everything that is copied.
 func (op *copyOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error) {
+	g, err := op.gather(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return storeInputs(g), nil
+}
+
+// gather finds everything that is copied. The key and the layer are made of one and the same value.
+func (op *copyOp) gather(ctx context.Context, w *workspace) (*copier.Gathered, error) {
+	w.gathering.Lock()
+	defer w.gathering.Unlock()
+	if w.gathered != nil {
+		return w.gathered, nil
+	}
 	r, err := op.request(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	m, err := copy.Inputs(ctx, *r)
-	if err != nil {
-		return nil, err
-	}
-	return storeInputs(m), nil
+	w.gathered, err = copier.Gather(ctx, *r)
+	return w.gathered, err
 }
 
 // request makes the instruction's request. Remote sources are fetched here, once per build.
-func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, error) {
-	r := &copy.Request{
-		Dest: op.Dest, Workdir: "/", Chmod: op.In.Chmod, Link: op.In.Link, Parents: op.In.Parents, Exclude: op.In.Exclude,
-		Epoch: w.opts.Epoch, Now: w.now(),
+func (op *copyOp) request(ctx context.Context, w *workspace) (*copier.Request, error) {
+	r := &copier.Request{
+		Dest: op.Dest, Workdir: "/", Chown: op.In.Chown, Chmod: op.In.Chmod, Link: op.In.Link, Parents: op.In.Parents,
+		Exclude: op.In.Exclude, Epoch: w.opts.Epoch, Now: w.now(), TempDir: w.tempDir,
 	}
 	unpack := op.In.Add
 	if op.In.Unpack != nil {
@@ -42,7 +50,7 @@ func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, err
 	}
 	needsFrom := false
 	for _, s := range op.Sources {
-		item := copy.Item{Pattern: s.Text, Unpack: unpack}
+		item := copier.Item{Pattern: s.Text, Unpack: unpack}
 		switch s.Kind {
 		case dockerfile.LocalSource:
 			needsFrom = true
@@ -55,7 +63,7 @@ func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, err
 		r.Sources = append(r.Sources, item)
 	}
 	for _, f := range op.In.Heredocs {
-		r.Sources = append(r.Sources, copy.InlineItem(f.Name, []byte(f.Content), w.now()))
+		r.Sources = append(r.Sources, copier.InlineItem(f.Name, []byte(f.Content), w.now()))
 	}
 	if needsFrom {
 		var err error
@@ -66,8 +74,18 @@ func (op *copyOp) request(ctx context.Context, w *workspace) (*copy.Request, err
 	return r, nil
 }
 
+// tempDir makes a directory that is removed when the step is over.
+func (w *workspace) tempDir() (string, error) {
+	tmp, err := w.store.TempDir("add")
+	if err != nil {
+		return "", err
+	}
+	w.onStepEnd(func() { _ = tmp.Close() })
+	return tmp.Path(), nil
+}
+
 // copySource is what is copied or mounted from.
-func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copy.Source, error) {
+func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copier.Source, error) {
 	switch from.Kind {
 	case planner.OriginContext:
 		return w.project.open(ctx)
@@ -79,7 +97,7 @@ func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copy.S
 	if err != nil {
 		return nil, err
 	}
-	return copy.NewStage(t, snapshotFiles{files}), nil
+	return copier.NewStage(t, snapshotFiles{files}), nil
 }
 
 // filesOf is the file system of a stage, or an empty one.
@@ -111,9 +129,9 @@ func (c snapshotFiles) Digests(ctx context.Context, layer int) (*index.Index, er
 }
 
 // storeInputs is a copy's manifest as the store keeps it.
-func storeInputs(m copy.Manifest) []store.Input {
-	out := make([]store.Input, 0, len(m))
-	for _, in := range m {
+func storeInputs(g *copier.Gathered) []store.Input {
+	var out []store.Input
+	for in := range g.Inputs() {
 		out = append(out, store.Input{Name: in.Name, Digest: in.Digest(), Detail: in.Detail()})
 	}
 	return out
@@ -124,22 +142,11 @@ func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) 
 	if err != nil {
 		return nil, err
 	}
-	r, err := op.request(ctx, w)
+	g, err := op.gather(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	if op.In.Chown != "" {
-		if r.Chown, err = op.owner(below); err != nil {
-			return nil, err
-		}
-	}
-	tmp, err := w.store.TempDir("add")
-	if err != nil {
-		return nil, err
-	}
-	defer tmp.Close()
-	r.TempDir = tmp.Path()
-	res, err := copy.Apply(ctx, below, *r)
+	res, err := g.Apply(ctx, below)
 	if err != nil {
 		return nil, err
 	}
@@ -148,28 +155,6 @@ func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) 
 		w.warn(text)
 	}
 	return w.storeEntries(ctx, res.Index, res)
-}
-
-// owner resolves --chown in the image's own passwd and group; with --link only numbers have a meaning.
-func (op *copyOp) owner(below *tree.Tree) (*copy.Owner, error) {
-	var passwd, group []byte
-	spec := op.In.Chown
-	if op.In.Link {
-		parts := strings.Split(spec, ":")
-		for i, p := range parts {
-			if p == "root" {
-				parts[i] = "0"
-			}
-		}
-		spec = strings.Join(parts, ":")
-	} else {
-		passwd, group = below.Passwd(), below.Group()
-	}
-	uid, gid, err := copy.ResolveOwner(passwd, group, spec)
-	if err != nil {
-		return nil, fmt.Errorf("--chown=%s: %w", op.In.Chown, err)
-	}
-	return &copy.Owner{UID: uid, GID: gid}, nil
 }
 
 // warn remarks on the step's instruction.

@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cairnbuild/cairn/internal/copy"
+	"github.com/cairnbuild/cairn/internal/copier"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -24,17 +24,7 @@ func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, erro
 	if err != nil {
 		return nil, err
 	}
-	uid, gid := 0, 0
-	if op.User != "" {
-		if uid, gid, err = copy.ResolveOwner(t.Passwd(), t.Group(), op.User); err != nil {
-			var option *copy.OptionError
-			if errors.As(err, &option) {
-				option.Option = "USER"
-			}
-			return nil, err
-		}
-	}
-	ix, err := copy.Workdir(t, strings.TrimPrefix(op.Path, "/"), uid, gid, w.now())
+	ix, err := copier.Workdir(t, strings.TrimPrefix(op.Path, "/"), op.User, w.now())
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", op.Path, err)
 	}

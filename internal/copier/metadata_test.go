@@ -1,13 +1,16 @@
-package copy
+package copier
 
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cairnbuild/cairn/internal/contextdir"
 	"github.com/cairnbuild/cairn/oci/index"
+	"github.com/cairnbuild/cairn/oci/tree"
 	"gotest.tools/v3/assert"
 )
 
@@ -110,19 +113,19 @@ func TestRow30And31And32OwnersFromAStage(t *testing.T) {
 	src := stageOf(t, "file f 644 100:200 1\ndir d 700 100:200\ndir/subdir d 711 101:201\ndir/subdir/nested f 644 102:202 2")
 	below := buildTree(t, "existing d 750 500:600\nexisting/file f 644 501:601 3\nexisting/sub d 705 501:601")
 	for _, tc := range []struct {
-		chown *Owner
+		chown string
 		r     Request
 		want  []string
 	}{
-		{nil, Request{Sources: items("/file"), Dest: "."}, []string{"file file 644 100:200 1"}},
-		{nil, Request{Sources: items("/dir"), Dest: "/dir"}, []string{
+		{"", Request{Sources: items("/file"), Dest: "."}, []string{"file file 644 100:200 1"}},
+		{"", Request{Sources: items("/dir"), Dest: "/dir"}, []string{
 			d("dir"), "dir/subdir directory 711 101:201", "dir/subdir/nested file 644 102:202 2"}},
-		{nil, Request{Sources: items("/dir/."), Dest: "/existing"}, []string{
+		{"", Request{Sources: items("/dir/."), Dest: "/existing"}, []string{
 			"existing directory 750 500:600", "existing/subdir directory 711 101:201", "existing/subdir/nested file 644 102:202 2"}},
-		{&Owner{300, 400}, Request{Sources: items("/file"), Dest: "/p/q"}, []string{"p directory 755 300:400", "p/q file 644 300:400 1"}},
-		{&Owner{300, 400}, Request{Sources: items("/dir"), Dest: "/dir"}, []string{
+		{"300:400", Request{Sources: items("/file"), Dest: "/p/q"}, []string{"p directory 755 300:400", "p/q file 644 300:400 1"}},
+		{"300:400", Request{Sources: items("/dir"), Dest: "/dir"}, []string{
 			"dir directory 755 300:400", "dir/subdir directory 711 300:400", "dir/subdir/nested file 644 300:400 2"}},
-		{&Owner{300, 400}, Request{Sources: items("/dir/."), Dest: "/existing"}, []string{
+		{"300:400", Request{Sources: items("/dir/."), Dest: "/existing"}, []string{
 			"existing directory 750 500:600", "existing/subdir directory 711 300:400", "existing/subdir/nested file 644 300:400 2"}},
 	} {
 		tc.r.From, tc.r.Chown = src, tc.chown
@@ -136,13 +139,30 @@ func TestRow32NestedDirectoryThatExistsGetsTheSourcesAttributes(t *testing.T) {
 	below := buildTree(t, "x d 750 500:600\nx/sub d 705 501:601\nx/sub/old f 644 7:7 o")
 	got, _ := apply(t, below, Request{Sources: items("dir"), From: src, Dest: "/x"})
 	assert.DeepEqual(t, got, []string{"x directory 750 500:600", "x/sub directory 711 101:201", "x/sub/f file 644 1:1 2"})
-	got, _ = apply(t, below, Request{Sources: items("dir"), From: src, Dest: "/x", Chown: &Owner{3, 4}, Chmod: "770"})
+	got, _ = apply(t, below, Request{Sources: items("dir"), From: src, Dest: "/x", Chown: "3:4", Chmod: "770"})
 	assert.DeepEqual(t, got, []string{"x directory 750 500:600", "x/sub directory 770 3:4", "x/sub/f file 770 3:4 2"})
 }
 
-func TestRow33And34ResolveOwner(t *testing.T) {
-	passwd := []byte("root:x:0:0:root:/root:/bin/sh\nme:x:1000:1001::/home/me:/bin/sh\n1234:x:5:6:::\n")
-	group := []byte("root:x:0:\nstaff:x:50:me\n99:x:7:\n")
+// accounts is a tree with these account files; empty ones are not there.
+func accounts(t *testing.T, passwd, group string) *tree.Tree {
+	t.Helper()
+	b := tree.NewBuilder(tree.New())
+	_, err := b.MkdirAll("etc", 0o755, 0, 0, now)
+	assert.NilError(t, err)
+	for name, text := range map[string]string{"etc/passwd": passwd, "etc/group": group} {
+		if text != "" {
+			assert.NilError(t, b.Put(index.Entry{Path: name, Type: index.Regular, Data: []byte(text)}))
+		}
+	}
+	tr, err := b.Tree()
+	assert.NilError(t, err)
+	return tr
+}
+
+func TestRow33And34Owner(t *testing.T) {
+	below := accounts(t, "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1001::/home/me:/bin/sh\n1234:x:5:6:::\n",
+		"root:x:0:\nstaff:x:50:me\n99:x:7:\n")
+	owner := func(below *tree.Tree, spec string) (Owner, error) { return resolveOwner(below, "--chown", spec) }
 	for _, tc := range []struct {
 		spec     string
 		uid, gid int
@@ -151,20 +171,24 @@ func TestRow33And34ResolveOwner(t *testing.T) {
 		{"root", 0, 0}, {"root:staff", 0, 50}, {"me:root", 1000, 0}, {"0", 0, 0}, {"1234", 1234, 1234}, {":50", 0, 50}, {"1:99", 1, 99},
 		{"4294967294", 4294967294, 4294967294},
 	} {
-		uid, gid, err := ResolveOwner(passwd, group, tc.spec)
+		got, err := owner(below, tc.spec)
 		assert.NilError(t, err, tc.spec)
-		assert.Equal(t, [2]int{uid, gid}, [2]int{tc.uid, tc.gid}, tc.spec)
+		assert.Equal(t, got, Owner{tc.uid, tc.gid}, tc.spec)
 	}
 	for _, spec := range []string{"nobody", "me:nogroup", "", ":", "-1", "4294967295", "99999999999999999999", "1:-5"} {
-		_, _, err := ResolveOwner(passwd, group, spec)
+		_, err := owner(below, spec)
 		assert.ErrorContains(t, err, "--chown", spec)
 	}
 	for _, spec := range []string{"5", "5:6", "root:root"} { // a scratch image
-		_, _, err := ResolveOwner(nil, nil, spec)
+		_, err := owner(tree.New(), spec)
 		assert.NilError(t, err)
 	}
-	_, _, err := ResolveOwner(nil, nil, "me")
+	_, err := owner(tree.New(), "me")
 	assert.ErrorContains(t, err, `no user "me"`)
+	src := contextOf(t, map[string]string{"a": "1"})
+	got, _ := apply(t, below, Request{Sources: items("a"), From: src, Dest: "/x/", Chown: "me:staff"})
+	assert.DeepEqual(t, got, []string{"x directory 755 1000:50", "x/a file 644 1000:50 1"})
+	fails(t, below, Request{Sources: items("a"), From: src, Dest: "/x/", Chown: "nobody"}, `invalid --chown "nobody": no user "nobody"`)
 }
 
 func TestRow35Chmod(t *testing.T) {
@@ -255,7 +279,7 @@ func TestRow39SparseFiles(t *testing.T) {
 
 func TestRow40FileCapabilities(t *testing.T) {
 	src := &xattrSource{stageOf(t, "d d\nd/f f 755 1:2 x")}
-	_, res := apply(t, nil, Request{Sources: items("d"), From: src, Dest: "/x", Chown: &Owner{3, 3}})
+	_, res := apply(t, nil, Request{Sources: items("d"), From: src, Dest: "/x", Chown: "3"})
 	i, _ := res.Index.Find("x/f")
 	assert.DeepEqual(t, res.Index.At(i).Xattrs, map[string]string{"security.capability": "cap"})
 }
@@ -275,15 +299,21 @@ func TestInputsNameEverythingButTimes(t *testing.T) {
 		t.Cleanup(func() { src.Close() })
 		return dir, Request{Sources: items("d"), From: src, Dest: "/x"}
 	}
-	sum := func(t *testing.T, r Request) string {
-		m, err := Inputs(t.Context(), r)
+	read := func(t *testing.T, r Request) []Input {
+		g, err := Gather(t.Context(), r)
 		assert.NilError(t, err)
-		return m.Digest().String()
+		return slices.Collect(g.Inputs())
+	}
+	sum := func(t *testing.T, r Request) string {
+		var all []string
+		for _, in := range read(t, r) {
+			all = append(all, in.Name, in.Digest().String())
+		}
+		return strings.Join(all, " ")
 	}
 	_, r := base(t)
 	want := sum(t, r)
-	m, err := Inputs(t.Context(), r)
-	assert.NilError(t, err)
+	m := read(t, r)
 	var names []string
 	for _, in := range m {
 		names = append(names, in.Name)
@@ -328,17 +358,17 @@ func TestRow73And74Workdir(t *testing.T) {
 		{"/s/w", []string{"d directory 700 7:8", "d/w directory 755 5:6"}},
 		{"/s/../../q", []string{"q directory 755 5:6"}},
 	} {
-		ix, err := Workdir(below, tc.path, 5, 6, now.Add(time.Millisecond))
+		ix, err := Workdir(below, tc.path, "5:6", now.Add(time.Millisecond))
 		assert.NilError(t, err)
 		assert.DeepEqual(t, show(t, &Result{Index: ix}), tc.want)
 	}
-	_, err := Workdir(below, "/f/x", 0, 0, now)
+	_, err := Workdir(below, "/f/x", "", now)
 	assert.ErrorContains(t, err, "/f/x")
-	_, err = Workdir(below, "/f", 0, 0, now)
+	_, err = Workdir(below, "/f", "", now)
 	assert.ErrorContains(t, err, "is a file")
-	_, err = Workdir(below, "/.wh.x", 0, 0, now)
+	_, err = Workdir(below, "/.wh.x", "", now)
 	assert.ErrorContains(t, err, "whiteout")
-	ix, err := Workdir(nil, "/a", 0, 0, now)
+	ix, err := Workdir(nil, "/a", "", now)
 	assert.NilError(t, err)
 	assert.Equal(t, ix.Len(), 1)
 }

@@ -1,4 +1,4 @@
-package copy
+package copier
 
 import (
 	"context"
@@ -181,16 +181,26 @@ func show(t testing.TB, r *Result) []string {
 	return lines
 }
 
+// layerOf gathers what r copies and applies it.
+func layerOf(t testing.TB, below *tree.Tree, r Request) (*Result, error) {
+	t.Helper()
+	if r.TempDir == nil {
+		r.TempDir = func() (string, error) { return t.TempDir(), nil }
+	}
+	g, err := Gather(t.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	return g.Apply(t.Context(), below)
+}
+
 // apply runs a request, checks what every layer must be, and lists it.
 func apply(t testing.TB, below *tree.Tree, r Request) ([]string, *Result) {
 	t.Helper()
 	if r.Now.IsZero() {
 		r.Now = now
 	}
-	if r.TempDir == "" {
-		r.TempDir = t.TempDir()
-	}
-	res, err := Apply(t.Context(), below, r)
+	res, err := layerOf(t, below, r)
 	assert.NilError(t, err)
 	t.Cleanup(func() { res.Close() })
 	assert.Assert(t, !res.Index.Loose())
@@ -200,10 +210,7 @@ func apply(t testing.TB, below *tree.Tree, r Request) ([]string, *Result) {
 
 func fails(t testing.TB, below *tree.Tree, r Request, text string) error {
 	t.Helper()
-	if r.TempDir == "" {
-		r.TempDir = t.TempDir()
-	}
-	_, err := Apply(t.Context(), below, r)
+	_, err := layerOf(t, below, r)
 	assert.ErrorContains(t, err, text)
 	return err
 }

@@ -1,4 +1,4 @@
-package copy
+package copier
 
 import (
 	"context"
@@ -16,11 +16,12 @@ import (
 
 // unpack places the entries of a match that is a tar; done is false when it is none, and is then to be copied as it is. The
 // destination is always a directory. Owners are the tar's unless --chown is given; --chmod does not apply.
-func (c *copier) unpack(ctx context.Context, m match) (done bool, err error) {
-	if m.file.Type != index.Regular {
+func (c *placer) unpack(ctx context.Context, f *found) (done bool, err error) {
+	archive := &f.files[0].Entry
+	if archive.Type != index.Regular {
 		return false, nil
 	}
-	isTar, err := c.isTar(ctx, m)
+	isTar, err := isTar(ctx, f.from, archive)
 	if !isTar || err != nil {
 		return false, err
 	}
@@ -31,13 +32,17 @@ func (c *copier) unpack(ctx context.Context, m match) (done bool, err error) {
 	if err := c.mkdirMode(dest, 0o755); err != nil {
 		return true, err
 	}
-	spool, err := contextdir.NewSpool(c.r.TempDir)
+	dir, err := c.r.TempDir()
+	if err != nil {
+		return true, err
+	}
+	spool, err := contextdir.NewSpool(dir)
 	if err != nil {
 		return true, err
 	}
 	c.result.close = append(c.result.close, spool)
 	u := &unpacker{c: c, root: dest, from: spooled{spool}}
-	r, err := m.from.Open(ctx, m.file.Entry)
+	r, err := f.from.Open(ctx, *archive)
 	if err != nil {
 		return true, err
 	}
@@ -46,17 +51,13 @@ func (c *copier) unpack(ctx context.Context, m match) (done bool, err error) {
 		_, err = io.Copy(io.Discard, r) // to its end, where the content is verified
 	}
 	if err != nil {
-		return true, fmt.Errorf("unpack archive %q: %w", m.name, err)
+		return true, fmt.Errorf("unpack archive %q: %w", f.name, err)
 	}
 	return true, nil
 }
 
-func (c *copier) isTar(ctx context.Context, m match) (bool, error) {
-	files := []File{m.file}
-	if err := m.from.Fill(ctx, files); err != nil {
-		return false, err
-	}
-	r, err := m.from.Open(ctx, files[0].Entry)
+func isTar(ctx context.Context, from Source, e *index.Entry) (bool, error) {
+	r, err := from.Open(ctx, *e)
 	if err != nil {
 		return false, err
 	}
@@ -74,7 +75,7 @@ func (s spooled) Open(_ context.Context, e index.Entry) (io.ReadCloser, error) {
 // (not at the image's root: BuildKit unpacks in a chroot there), in the parents of a name only. The name itself is replaced
 // whatever it is, except that a directory merges into a directory.
 type unpacker struct {
-	c    *copier
+	c    *placer
 	root string
 	from spooled
 }
@@ -97,11 +98,11 @@ func (u *unpacker) put(ctx context.Context, e index.Entry) error {
 		return u.c.put(e, name)
 	}
 	e.Offset, e.MTime = -1, u.c.clamp(e.MTime)
-	if u.c.r.Chown != nil {
-		e.UID, e.GID = u.c.r.Chown.UID, u.c.r.Chown.GID
+	if u.c.owner != nil {
+		e.UID, e.GID = u.c.owner.UID, u.c.owner.GID
 	}
 	if e.Type == index.Regular {
-		if err := u.c.hold(ctx, &e, content{from: u.from, entry: source}); err != nil {
+		if err := u.c.hold(ctx, &e, content{u.from, &source}); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package copy
+package copier
 
 import (
 	"bytes"
@@ -7,27 +7,29 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cairnbuild/cairn/oci/tree"
 	"github.com/moby/sys/user"
 )
 
-// ResolveOwner resolves the value of --chown, or of USER for WORKDIR, against the contents of an image's /etc/passwd and
-// /etc/group, either of which may be nil. "55" is 55:55 and "root" is 0:0 without a look at the files; a user's name gives
-// also its primary group unless one follows after a colon. A name that is not there is an error.
-func ResolveOwner(passwd, group []byte, spec string) (uid, gid int, err error) {
+// Owner is the owner of a file, inside the image.
+type Owner struct{ UID, GID int }
+
+// resolveOwner resolves the value of --chown, or of USER for WORKDIR, against /etc/passwd and /etc/group of the tree below.
+// "55" is 55:55 and "root" is 0:0 without a look at the files; a user's name gives also its primary group unless one follows
+// after a colon. A name that is not there is an *OptionError about option.
+func resolveOwner(below *tree.Tree, option, spec string) (Owner, error) {
 	name, groupName, _ := strings.Cut(spec, ":")
 	if name == "" && groupName == "" {
-		return 0, 0, &OptionError{"--chown", spec, "it names no user"}
+		return Owner{}, &OptionError{option, spec, "it names no user"}
 	}
-	if uid, gid, err = resolveUser(passwd, name); err != nil {
-		return 0, 0, &OptionError{"--chown", spec, err.Error()}
+	uid, gid, err := resolveUser(below.Passwd(), name)
+	if err == nil && groupName != "" {
+		gid, err = resolveGroup(below.Group(), groupName)
 	}
-	if groupName == "" {
-		return uid, gid, nil
+	if err != nil {
+		return Owner{}, &OptionError{option, spec, err.Error()}
 	}
-	if gid, err = resolveGroup(group, groupName); err != nil {
-		return 0, 0, &OptionError{"--chown", spec, err.Error()}
-	}
-	return uid, gid, nil
+	return Owner{uid, gid}, nil
 }
 
 func resolveUser(passwd []byte, name string) (uid, gid int, err error) {

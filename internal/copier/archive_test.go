@@ -1,11 +1,13 @@
-package copy
+package copier
 
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,14 +81,19 @@ func TestRow20LocalArchives(t *testing.T) {
 	assert.DeepEqual(t, got, []string{d("x"), f("x/plain.bin", plain)})
 
 	r := add(src, "gzip", "/x")
-	r.Chown, r.Chmod = &Owner{3, 4}, "777"
+	dir = t.TempDir()
+	r.Chown, r.Chmod, r.TempDir = "3:4", "777", func() (string, error) { return dir, nil }
 	got, _ = apply(t, nil, r)
 	assert.DeepEqual(t, got, []string{
 		"x directory 755 3:4", "x/d directory 711 3:4", "x/d/f file 640 3:4 1", "x/implied directory 755 0:0", "x/implied/x file 640 3:4 2",
 		"x/l symlink 3:4 -> d/f",
 	})
-	left, err := os.ReadDir(r.TempDir)
-	assert.Assert(t, err != nil || len(left) == 0)
+	left, err := os.ReadDir(dir)
+	assert.NilError(t, err)
+	assert.Equal(t, len(left), 0, "what is unpacked has no name")
+	r.Sources[0].Pattern, r.TempDir = "text.tar", func() (string, error) { return "", errors.New("no directory is needed") }
+	got, _ = apply(t, nil, r)
+	assert.DeepEqual(t, got, []string{"x file 777 3:4 no tar at all"})
 }
 
 func archive(t testing.TB, headers ...tar.Header) Source {
@@ -232,8 +239,9 @@ func TestArchiveOfTheSystemsTar(t *testing.T) {
 
 func TestArchiveIsOneFileOfTheManifest(t *testing.T) {
 	r := add(archive(t, reg("a", "1")), "a.tar", "/")
-	m, err := Inputs(t.Context(), r)
+	g, err := Gather(t.Context(), r)
 	assert.NilError(t, err)
+	m := slices.Collect(g.Inputs())
 	assert.Equal(t, len(m), 1)
 	assert.Equal(t, m[0].Name, "a.tar")
 }
@@ -244,8 +252,8 @@ func FuzzArchiveMerge(f *testing.F) {
 	below := buildTree(f, usrmerge, "usr/lib w\nusr d 1777")
 	f.Fuzz(func(t *testing.T, data []byte, dest string) {
 		src := NewInline("a.tar", data, now)
-		r := Request{Sources: []Item{{Pattern: "a.tar", From: src, Unpack: true}}, Dest: dest, TempDir: t.TempDir()}
-		res, err := Apply(t.Context(), below, r)
+		r := Request{Sources: []Item{{Pattern: "a.tar", From: src, Unpack: true}}, Dest: dest}
+		res, err := layerOf(t, below, r)
 		if err != nil {
 			return
 		}

@@ -1,11 +1,11 @@
-// Package copy is COPY, ADD of local files, and WORKDIR as functions of pure data: sources and the tree below give the entries
+// Package copier is COPY, ADD of local files, and WORKDIR as functions of pure data: sources and the tree below give the entries
 // of a new layer. Names are resolved in the tree of indexes and no root file system is ever touched, so there is no link to
 // be tricked by, no race, and no privilege needed. Where the contents of the new layer's files come from is part of the
 // result; they are read later, by whoever packs or extracts the layer.
 //
 // The meaning is that of BuildKit v0.34: what a source names, where it lands, what happens to owners, modes and existing
 // directories. The differences are few, and each says so where it is made.
-package copy
+package copier
 
 import (
 	"context"
@@ -37,9 +37,6 @@ type Source interface {
 	Open(ctx context.Context, e index.Entry) (io.ReadCloser, error)
 }
 
-// Owner is the owner that --chown gives.
-type Owner struct{ UID, GID int }
-
 // Item is one source of a COPY or ADD.
 type Item struct {
 	// Pattern is a path or wildcard in the source, as written and expanded.
@@ -60,8 +57,9 @@ type Request struct {
 	// Dest is the destination as written; a relative one is joined to Workdir. Whether it ends in a slash matters.
 	Dest    string
 	Workdir string
-	// Chown is the owner of everything that is made; nil keeps those of the source.
-	Chown *Owner
+	// Chown is the owner of everything that is made, as --chown names it: user[:group], by name or number. Names are looked
+	// up in the tree below, but not with Link. Empty keeps the owners of the source.
+	Chown string
 	// Chmod is an octal or symbolic mode for everything that is made, or empty. It does not concern unpacked archives.
 	Chmod string
 	// Link builds the layer over an empty tree.
@@ -74,8 +72,9 @@ type Request struct {
 	Epoch *time.Time
 	// Now is the time of directories that are made on the way; the zero value means time.Now.
 	Now time.Time
-	// TempDir is where unpacked archives are kept until Result.Close. Needed only where an item has Unpack.
-	TempDir string
+	// TempDir makes the directory in which the contents of archives are kept until Result.Close. It is asked once for each
+	// archive that is unpacked, and may be nil where no item has Unpack.
+	TempDir func() (string, error)
 }
 
 // Result is a new layer.
@@ -105,46 +104,48 @@ func (r *Result) Close() error {
 	return first
 }
 
-// Apply computes the layer that r adds to below (nil is an empty tree). With Link, below is looked at for warnings only.
-// Errors: *NotFoundError for a missing source, *PlaceError where a source cannot go to its destination, *index.NameError for a
-// file whose name no layer can have, *contextdir.ChangedError, and *OptionError for a bad Chmod or pattern.
-func Apply(ctx context.Context, below *tree.Tree, r Request) (_ *Result, err error) {
-	c, err := newCopier(below, &r)
+// Apply computes the layer that g adds to below (nil is an empty tree). With Link, below is looked at for warnings only.
+// Errors: *PlaceError where a source cannot go to its destination, *index.NameError for a file whose name no layer can have,
+// *contextdir.ChangedError, and *OptionError for a bad Chown or Chmod. It may be called more than once.
+func (g *Gathered) Apply(ctx context.Context, below *tree.Tree) (_ *Result, err error) {
+	p, err := newPlacer(orEmpty(below), &g.request)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			c.result.Close()
+			p.result.Close()
 		}
 	}()
-	for _, item := range r.Sources {
-		matches, err := matchesOf(ctx, &r, item)
-		if err != nil {
+	for i := range g.found {
+		if err := p.placeAll(ctx, &g.found[i]); err != nil {
 			return nil, err
 		}
-		for _, m := range matches {
-			if err := c.copy(ctx, m); err != nil {
-				return nil, err
-			}
-		}
 	}
-	c.warn()
-	if c.result.Index, err = c.b.Index(); err != nil {
+	p.warn()
+	if p.result.Index, err = p.b.Index(); err != nil {
 		return nil, fmt.Errorf("build layer: %w", err)
 	}
-	return c.result, nil
+	return p.result, nil
 }
 
-// Workdir returns the layer of WORKDIR dir: the missing directories of it, 0755, owned by uid and gid, over the tree below; an
-// empty index where it is there. Links on the way are followed. mtime is that of what is made.
-func Workdir(below *tree.Tree, dir string, uid, gid int, mtime time.Time) (*index.Index, error) {
-	b := tree.NewBuilder(orEmpty(below))
+// Workdir returns the layer of WORKDIR dir: the missing directories of it, 0755, owned by user, as USER names it (empty is
+// root), over the tree below; an empty index where it is there. Links on the way are followed. mtime is that of what is made.
+func Workdir(below *tree.Tree, dir, user string, mtime time.Time) (*index.Index, error) {
+	below = orEmpty(below)
+	owner := Owner{}
+	if user != "" {
+		var err error
+		if owner, err = resolveOwner(below, "USER", user); err != nil {
+			return nil, err
+		}
+	}
+	b := tree.NewBuilder(below)
 	real, _, err := b.ResolveNew(strings.TrimPrefix(path.Clean("/"+dir), "/"))
 	if err != nil {
 		return nil, placeError(dir, err)
 	}
-	if _, err := b.MkdirAll(real, 0o755, uid, gid, mtime.UTC().Truncate(time.Second)); err != nil {
+	if _, err := b.MkdirAll(real, 0o755, owner.UID, owner.GID, mtime.UTC().Truncate(time.Second)); err != nil {
 		return nil, placeError(dir, err)
 	}
 	return b.Index()
@@ -160,9 +161,10 @@ func orEmpty(t *tree.Tree) *tree.Tree {
 // contents knows for each file of the new layer where its bytes are.
 type contents map[string]content
 
+// content is a file's content: the entry is the one in the source.
 type content struct {
 	from  opener
-	entry index.Entry
+	entry *index.Entry
 }
 
 type opener interface {
@@ -174,5 +176,5 @@ func (c contents) open(ctx context.Context, e index.Entry) (io.ReadCloser, error
 	if !ok {
 		return nil, fmt.Errorf("no content for %q", e.Path)
 	}
-	return at.from.Open(ctx, at.entry)
+	return at.from.Open(ctx, *at.entry)
 }

@@ -1,4 +1,4 @@
-package copy
+package copier
 
 import (
 	"context"
@@ -9,9 +9,37 @@ import (
 	"github.com/moby/patternmatcher"
 )
 
-// gathered are the files of a match, on their way to the destination, in index order, parents first. files and ways belong
+// Gathered is everything that a request copies, found once, with the digests of all contents: what goes into a cache key
+// (Inputs) and what a layer is made of (Apply) come from the same value. May be used from several goroutines.
+type Gathered struct {
+	request Request
+	found   []found
+}
+
+// Gather walks the sources of r and hashes their files. It looks at no destination. An archive that will be unpacked is one
+// file. Errors: *NotFoundError for a missing source, *contextdir.ChangedError, and *OptionError for a bad pattern.
+func Gather(ctx context.Context, r Request) (*Gathered, error) {
+	g := &Gathered{request: r}
+	for _, it := range r.Sources {
+		matches, err := matchesOf(ctx, &r, it)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range matches {
+			f, err := find(ctx, m)
+			if err != nil {
+				return nil, err
+			}
+			g.found = append(g.found, *f)
+		}
+	}
+	return g, nil
+}
+
+// found are the files of a match, on their way to the destination, in index order, parents first. files and ways belong
 // together one by one; they are apart because sources fill files.
-type gathered struct {
+type found struct {
+	match
 	files []File
 	ways  []way
 }
@@ -30,18 +58,19 @@ type item struct {
 	way
 }
 
-func (g *gathered) at(i int) item { return item{&g.files[i], g.ways[i]} }
+func (f *found) at(i int) item { return item{&f.files[i], f.ways[i]} }
 
-// add doubles the room when there is none: append grows by a quarter, which moves what may be a hundred thousand files a dozen times.
-func (g *gathered) add(f File, w way) {
-	if n := len(g.files); n == cap(g.files) {
-		g.files, g.ways = slices.Grow(g.files, max(n, 64)), slices.Grow(g.ways, max(n, 64))
+// add doubles the room when there is none: append grows by a quarter, which moves what may be a hundred thousand files a
+// dozen times.
+func (f *found) add(file File, w way) {
+	if n := len(f.files); n == cap(f.files) {
+		f.files, f.ways = slices.Grow(f.files, max(n, 1)), slices.Grow(f.ways, max(n, 1))
 	}
-	g.files = append(g.files, f)
-	g.ways = append(g.ways, w)
+	f.files = append(f.files, file)
+	f.ways = append(f.ways, w)
 }
 
-func (g *gathered) cut(n int) { g.files, g.ways = g.files[:n], g.ways[:n] }
+func (f *found) cut(n int) { f.files, f.ways = f.files[:n], f.ways[:n] }
 
 // filter decides what of a directory is copied, with the meaning of .dockerignore's patterns.
 type filter struct {
@@ -132,33 +161,33 @@ func (f *filter) reaches(rel string) bool {
 	return true
 }
 
-// gather lists a match with all below it that is copied, every file with its digest.
-func gather(ctx context.Context, m match) (*gathered, error) {
-	f, err := newFilter(m)
+// find lists a match with all below it that is copied, every file with its digest.
+func find(ctx context.Context, m match) (*found, error) {
+	filter, err := newFilter(m)
 	if err != nil {
 		return nil, err
 	}
-	g := &gathered{}
-	g.add(m.file, way{})
+	f := &found{match: m}
+	f.add(m.file, way{})
 	if m.file.Type == index.Directory {
-		if err := g.walk(ctx, m.from, f, verdict{}); err != nil {
+		if err := f.walk(ctx, filter, verdict{}); err != nil {
 			return nil, err
 		}
 	}
-	if m.must && len(g.files) == 1 {
+	if m.must && len(f.files) == 1 {
 		return nil, &OptionError{"--parents", m.include, "the path leads through a symbolic link, which --parents does not follow"}
 	}
-	return g, m.from.Fill(ctx, g.files)
+	return f, m.from.Fill(ctx, f.files)
 }
 
 // walk adds what is below the last of the files.
-func (g *gathered) walk(ctx context.Context, from Source, f *filter, above verdict) error {
+func (f *found) walk(ctx context.Context, filter *filter, above verdict) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir := g.at(len(g.files) - 1)
+	dir := f.at(len(f.files) - 1)
 	base := dir.rel // adding moves the files
-	files, err := from.ReadDir(ctx, dir.Path)
+	files, err := f.from.ReadDir(ctx, dir.Path)
 	if err != nil {
 		return err
 	}
@@ -168,23 +197,23 @@ func (g *gathered) walk(ctx context.Context, from Source, f *filter, above verdi
 		if base != "" {
 			rel = base + "/" + rel
 		}
-		take, below, v, err := f.check(rel, above)
+		take, below, v, err := filter.check(rel, above)
 		if err != nil {
 			return err
 		}
 		if !take && (!isDir || !below) {
 			continue
 		}
-		n := len(g.files)
-		g.add(files[i], way{rel, !take})
+		n := len(f.files)
+		f.add(files[i], way{rel, !take})
 		if !isDir || !below {
 			continue
 		}
-		if err := g.walk(ctx, from, f, v); err != nil {
+		if err := f.walk(ctx, filter, v); err != nil {
 			return err
 		}
-		if !take && len(g.files) == n+1 {
-			g.cut(n) // nothing below it was taken
+		if !take && len(f.files) == n+1 {
+			f.cut(n) // nothing below it was taken
 		}
 	}
 	return nil

@@ -1,10 +1,10 @@
-package copy
+package copier
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -23,41 +23,24 @@ type Input struct {
 	Entry index.Entry
 }
 
-// Manifest is all that a COPY reads, in the order in which it is copied: what goes into its cache key, and what --explain
-// compares. Where it is copied to, and the flags, are the instruction's part of the key.
-type Manifest []Input
-
-// Inputs lists what r reads, with the digests of all contents. An archive that will be unpacked is one file. It looks at no
-// destination, and Apply with the same sources sees the same files.
-func Inputs(ctx context.Context, r Request) (Manifest, error) {
-	var all Manifest
-	for _, it := range r.Sources {
-		matches, err := matchesOf(ctx, &r, it)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range matches {
-			g, err := gather(ctx, m)
-			if err != nil {
-				return nil, err
-			}
-			if list := inputs(m, g); all == nil {
-				all = list
-			} else {
-				all = append(all, list...)
+// Inputs are all that is read, in the order in which it is copied: what goes into a cache key, and what --explain compares.
+// Where it is copied to, and the flags, are the instruction's part of the key.
+func (g *Gathered) Inputs() iter.Seq[Input] {
+	return func(yield func(Input) bool) {
+		for i := range g.found {
+			if !g.found[i].inputs(yield) {
+				return
 			}
 		}
 	}
-	return all, nil
 }
 
-func inputs(m match, g *gathered) Manifest {
-	list := make(Manifest, len(g.files))
+func (f *found) inputs(yield func(Input) bool) bool {
 	first := map[string]string{}
-	for i := range g.files {
-		it := g.at(i)
+	for i := range f.files {
+		it := f.at(i)
 		e := it.Entry
-		e.Path, e.Offset, e.Data = path.Join(m.name, it.rel), -1, nil
+		e.Path, e.Offset, e.Data = path.Join(f.name, it.rel), -1, nil
 		if e.Path == "" {
 			e.Path = "."
 		}
@@ -71,21 +54,11 @@ func inputs(m match, g *gathered) Manifest {
 				first[it.Inode] = e.Path
 			}
 		}
-		list[i] = Input{Name: e.Path, Entry: e}
+		if !yield(Input{Name: e.Path, Entry: e}) {
+			return false
+		}
 	}
-	return list
-}
-
-// Digest names the manifest's content: names, types, modes, owners, links, devices, extended attributes and contents, never
-// times.
-func (m Manifest) Digest() digest.Digest {
-	h := sha256.New()
-	var buf []byte
-	for i := range m {
-		buf = m[i].appendTo(buf[:0])
-		h.Write(buf)
-	}
-	return digest.NewDigest(digest.SHA256, h)
+	return true
 }
 
 // Digest names this input's content, without its name.

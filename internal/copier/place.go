@@ -1,4 +1,4 @@
-package copy
+package copier
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 	"github.com/cairnbuild/cairn/oci/tree"
 )
 
-// copier builds the layer of one request.
-type copier struct {
+// placer builds the layer of one request.
+type placer struct {
 	r      *Request
 	below  *tree.Tree // the real tree below, also with Link
 	b      *tree.Builder
 	mode   modeChange
+	owner  *Owner // of --chown; nil for none
 	dest   string // clean and relative to the root
 	asDir  bool   // the destination ends in a slash
 	now    time.Time
@@ -26,26 +27,29 @@ type copier struct {
 	result *Result
 }
 
-func newCopier(below *tree.Tree, r *Request) (*copier, error) {
-	mode, err := parseMode(r.Chmod)
-	if err != nil {
-		return nil, err
-	}
-	c := &copier{
-		r: r, below: orEmpty(below), mode: mode, now: r.Now, onto: map[string]int{},
-		result: &Result{contents: contents{}},
-	}
-	if c.now.IsZero() {
-		c.now = time.Now()
-	}
-	c.now = c.clamp(c.now)
-	c.dest, c.asDir = destination(r.Workdir, r.Dest)
-	base := c.below
+func newPlacer(below *tree.Tree, r *Request) (*placer, error) {
+	base := below
 	if r.Link {
 		base = tree.New()
 	}
-	c.b = tree.NewBuilder(base)
-	return c, nil
+	p := &placer{r: r, below: below, b: tree.NewBuilder(base), now: r.Now, onto: map[string]int{}, result: &Result{contents: contents{}}}
+	var err error
+	if p.mode, err = parseMode(r.Chmod); err != nil {
+		return nil, err
+	}
+	if r.Chown != "" {
+		owner, err := resolveOwner(base, "--chown", r.Chown)
+		if err != nil {
+			return nil, err
+		}
+		p.owner = &owner
+	}
+	if p.now.IsZero() {
+		p.now = time.Now()
+	}
+	p.now = p.clamp(p.now)
+	p.dest, p.asDir = destination(r.Workdir, r.Dest)
+	return p, nil
 }
 
 // destination joins a destination to the working directory; an empty one is the working directory itself. It is a directory
@@ -68,32 +72,28 @@ func rooted(p string) string {
 }
 
 // clamp brings a time into the form that entries have, not after the epoch.
-func (c *copier) clamp(t time.Time) time.Time {
+func (c *placer) clamp(t time.Time) time.Time {
 	if c.r.Epoch != nil && t.After(*c.r.Epoch) {
 		t = *c.r.Epoch
 	}
 	return t.UTC().Truncate(time.Second)
 }
 
-// copy places one match.
-func (c *copier) copy(ctx context.Context, m match) error {
-	if m.unpack {
-		done, err := c.unpack(ctx, m)
+// placeAll places one match.
+func (c *placer) placeAll(ctx context.Context, f *found) error {
+	if f.unpack {
+		done, err := c.unpack(ctx, f)
 		if done || err != nil {
 			return err
 		}
 	}
-	g, err := gather(ctx, m)
+	dest, err := c.prepare(f.match)
 	if err != nil {
 		return err
 	}
-	dest, err := c.prepare(m)
-	if err != nil {
-		return err
-	}
-	p := placing{copier: c, from: m.from, dest: dest, inodes: map[string]string{}}
-	for i := range g.files {
-		if err := p.place(ctx, g.at(i)); err != nil {
+	p := placing{placer: c, from: f.from, dest: dest, inodes: map[string]string{}}
+	for i := range f.files {
+		if err := p.place(ctx, f.at(i)); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,7 @@ func (c *copier) copy(ctx context.Context, m match) error {
 }
 
 // prepare finds where a match goes, links followed, and makes the directories that are missing on the way.
-func (c *copier) prepare(m match) (string, error) {
+func (c *placer) prepare(m match) (string, error) {
 	parent := c.dest
 	if !c.asDir {
 		parent = index.Parent(c.dest)
@@ -127,13 +127,13 @@ func (c *copier) prepare(m match) (string, error) {
 	return dest, c.mkdirReal(index.Parent(dest))
 }
 
-func (c *copier) isDir(p string) bool {
+func (c *placer) isDir(p string) bool {
 	n, ok := c.b.Lookup(p)
 	return ok && n.Type == index.Directory
 }
 
 // mkdir makes a directory of the image with its parents, following links, and returns its real path.
-func (c *copier) mkdir(p string) (string, error) {
+func (c *placer) mkdir(p string) (string, error) {
 	real, _, err := c.b.ResolveNew(p)
 	if err != nil {
 		return "", placeError("/"+p, err)
@@ -143,7 +143,7 @@ func (c *copier) mkdir(p string) (string, error) {
 
 // mkdirReal does so for a path without links. What is made has the owner of --chown, else 0:0, and 0755 or what an octal
 // --chmod says.
-func (c *copier) mkdirReal(p string) error {
+func (c *placer) mkdirReal(p string) error {
 	mode := uint32(0o755)
 	if c.mode.octal != nil {
 		mode = *c.mode.octal & 0o777
@@ -151,10 +151,10 @@ func (c *copier) mkdirReal(p string) error {
 	return c.mkdirMode(p, mode)
 }
 
-func (c *copier) mkdirMode(p string, mode uint32) error {
+func (c *placer) mkdirMode(p string, mode uint32) error {
 	owner := Owner{}
-	if c.r.Chown != nil {
-		owner = *c.r.Chown
+	if c.owner != nil {
+		owner = *c.owner
 	}
 	made, err := c.b.MkdirAll(p, mode, owner.UID, owner.GID, c.now)
 	if err != nil {
@@ -171,7 +171,7 @@ func (c *copier) mkdirMode(p string, mode uint32) error {
 // placing is one match on its way to dest. inodes remembers the first name of each of its inodes: hard links are kept within a
 // match, as in BuildKit, not between sources.
 type placing struct {
-	*copier
+	*placer
 	from   Source
 	dest   string
 	inodes map[string]string
@@ -194,7 +194,7 @@ func (c *placing) place(ctx context.Context, it item) error {
 		} else {
 			c.inodes[it.Inode] = target
 		}
-		if err := c.hold(ctx, &e, content{from: c.from, entry: it.Entry}); err != nil {
+		if err := c.hold(ctx, &e, content{c.from, &it.Entry}); err != nil {
 			return err
 		}
 	}
@@ -205,12 +205,12 @@ func (c *placing) place(ctx context.Context, it item) error {
 const maxAccounts = 10 << 20
 
 // hold notes where a file's content is. The files that USER and --chown look names up in keep theirs in the entry.
-func (c *copier) hold(ctx context.Context, e *index.Entry, at content) error {
+func (c *placer) hold(ctx context.Context, e *index.Entry, at content) error {
 	c.result.contents[e.Path] = at
 	if e.Type != index.Regular || e.Size > maxAccounts || e.Path != "etc/passwd" && e.Path != "etc/group" {
 		return nil
 	}
-	r, err := at.from.Open(ctx, at.entry)
+	r, err := at.from.Open(ctx, *at.entry)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (c *copier) hold(ctx context.Context, e *index.Entry, at content) error {
 
 // placeDir merges a directory into what is there: the match itself only gives its time, a directory below it gives all its
 // attributes, one that is only passed through gives its mode.
-func (c *copier) placeDir(it item, e index.Entry, old tree.Node, exists bool) error {
+func (c *placer) placeDir(it item, e index.Entry, old tree.Node, exists bool) error {
 	switch {
 	case exists && old.Type != index.Directory:
 		return &PlaceError{Path: "/" + e.Path, Why: "cannot copy to non-directory", Link: linkOf(old)}
@@ -249,11 +249,11 @@ func linkOf(n tree.Node) string {
 }
 
 // attributes gives a source's entry the owner, mode and time that it has in the layer.
-func (c *copier) attributes(e index.Entry) index.Entry {
+func (c *placer) attributes(e index.Entry) index.Entry {
 	e.Offset, e.Data, e.Opaque = -1, nil, false
 	e.MTime = c.clamp(e.MTime)
-	if c.r.Chown != nil {
-		e.UID, e.GID = c.r.Chown.UID, c.r.Chown.GID
+	if c.owner != nil {
+		e.UID, e.GID = c.owner.UID, c.owner.GID
 	}
 	if e.Type != index.Symlink {
 		e.Mode = c.mode.apply(e.Mode, e.Type == index.Directory)
@@ -262,7 +262,7 @@ func (c *copier) attributes(e index.Entry) index.Entry {
 }
 
 // put adds the entry; source names it where the layer cannot have it.
-func (c *copier) put(e index.Entry, source string) error {
+func (c *placer) put(e index.Entry, source string) error {
 	err := c.b.Put(e)
 	var name *index.NameError
 	if errors.As(err, &name) {
@@ -275,7 +275,7 @@ func (c *copier) put(e index.Entry, source string) error {
 }
 
 // warn adds the remarks that need the whole request.
-func (c *copier) warn() {
+func (c *placer) warn() {
 	for dest, n := range c.onto {
 		if n > 1 {
 			c.result.Warnings = append(c.result.Warnings, fmt.Sprintf(
@@ -285,7 +285,7 @@ func (c *copier) warn() {
 }
 
 // warnReset says that a directory which --link makes will hide another one's attributes, or replace a link.
-func (c *copier) warnReset(p string, mode uint32) {
+func (c *placer) warnReset(p string, mode uint32) {
 	n, ok := c.below.Lookup(p)
 	if !ok {
 		return

@@ -1,11 +1,13 @@
-package copy
+package copier
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,7 +225,7 @@ func TestRow13MissingSource(t *testing.T) {
 		"main.go/nothing": {},
 	} {
 		want.Source = name
-		_, err := Apply(t.Context(), nil, Request{Sources: items(name), From: src, Dest: "/"})
+		_, err := layerOf(t, nil, Request{Sources: items(name), From: src, Dest: "/"})
 		if name == "main.go/nothing" {
 			assert.Assert(t, errors.Is(err, syscall.ENOTDIR), "%v", err)
 			continue
@@ -251,7 +253,7 @@ func TestRow24Heredoc(t *testing.T) {
 	i, _ := res.Index.Find("x/EOF")
 	assert.Equal(t, res.Index.At(i).MTime, now)
 	r.Sources = r.Sources[:1]
-	r.Dest, r.Chmod, r.Chown = "/run.sh", "+x", &Owner{5, 6}
+	r.Dest, r.Chmod, r.Chown = "/run.sh", "+x", "5:6"
 	got, _ = apply(t, nil, r)
 	assert.DeepEqual(t, got, []string{"run.sh file 755 5:6 \n one\n"})
 	r.Sources = []Item{InlineItem("a[b", []byte("x"), now)}
@@ -283,10 +285,8 @@ func TestRow28aDirectoryOntoALink(t *testing.T) {
 }
 
 func TestRow28fLinkWithChownRoot(t *testing.T) {
-	uid, gid, err := ResolveOwner(nil, nil, "root")
-	assert.NilError(t, err)
 	src := contextOf(t, map[string]string{"a": "1"})
-	got, _ := apply(t, nil, Request{Sources: items("a"), From: src, Dest: "/x/", Link: true, Chown: &Owner{uid, gid}})
+	got, _ := apply(t, nil, Request{Sources: items("a"), From: src, Dest: "/x/", Link: true, Chown: "root"})
 	assert.DeepEqual(t, got, []string{d("x"), f("x/a", "1")})
 }
 
@@ -305,6 +305,47 @@ func TestSourcesThatAreTheSameFile(t *testing.T) {
 	src := contextOf(t, map[string]string{"a": "1"})
 	got, _ := apply(t, nil, Request{Sources: items("a", "a", "./a"), From: src, Dest: "/x/"})
 	assert.DeepEqual(t, got, []string{d("x"), f("x/a", "1")})
+}
+
+// walks counts how often a source is asked what is there.
+type walks struct {
+	Source
+	n int
+}
+
+func (w *walks) Resolve(ctx context.Context, path string) (File, error) {
+	w.n++
+	return w.Source.Resolve(ctx, path)
+}
+
+func (w *walks) ReadDir(ctx context.Context, dir string) ([]File, error) {
+	w.n++
+	return w.Source.ReadDir(ctx, dir)
+}
+
+func (w *walks) Fill(ctx context.Context, files []File) error {
+	w.n++
+	return w.Source.Fill(ctx, files)
+}
+
+// What the key says and what the layer holds come from one look at the sources.
+func TestSourcesAreWalkedOnce(t *testing.T) {
+	src := &walks{Source: contextOf(t, map[string]string{"d/a": "1", "d/e/b": "2", "t.tar": tarOf(t, reg("x", "y"))})}
+	g, err := Gather(t.Context(), Request{
+		Sources: []Item{{Pattern: "d"}, {Pattern: "*.tar", Unpack: true}}, From: src, Dest: "/x/",
+		TempDir: func() (string, error) { return t.TempDir(), nil },
+	})
+	assert.NilError(t, err)
+	looks := src.n
+	assert.Assert(t, looks > 0)
+	assert.Equal(t, len(slices.Collect(g.Inputs())), 5)
+	for range 2 {
+		res, err := g.Apply(t.Context(), nil)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, show(t, res), []string{d("x"), f("x/a", "1"), d("x/e"), f("x/e/b", "2"), "x/x file 640 10:20 y"})
+		assert.NilError(t, res.Close())
+	}
+	assert.Equal(t, src.n, looks)
 }
 
 func TestContextThatChangesAfterApply(t *testing.T) {
@@ -334,8 +375,6 @@ func TestAccountFilesKeepTheirContent(t *testing.T) {
 	src := contextOf(t, map[string]string{"etc/passwd": "me:x:5:6:::", "etc/other": "x"})
 	_, res := apply(t, nil, Request{Sources: items("."), From: src, Dest: "/"})
 	tr := buildTree(t).Push(res.Index)
-	uid, gid, err := ResolveOwner(tr.Passwd(), tr.Group(), "me")
-	assert.NilError(t, err)
-	assert.Equal(t, uid, 5)
-	assert.Equal(t, gid, 6)
+	got, _ := apply(t, tr, Request{Sources: items("etc/other"), From: src, Dest: "/x", Chown: "me"})
+	assert.DeepEqual(t, got, []string{"x file 644 5:6 x"})
 }
