@@ -62,11 +62,16 @@ func runImages(ctx context.Context, sh *shell, st *store.Store, o ImagesOptions)
 		return err
 	}
 	if o.Quiet && o.Format == "" {
-		var last string
+		// Each ID once, so that the list can be given to rmi.
+		said := map[string]bool{}
 		for _, r := range rows {
-			if id := imageID(r.image, o.NoTrunc); id != last {
-				fmt.Fprintln(sh.stdout, id)
-				last = id
+			id := imageID(r.image, o.NoTrunc)
+			if said[id] {
+				continue
+			}
+			said[id] = true
+			if _, err := fmt.Fprintln(sh.stdout, id); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -90,7 +95,7 @@ func listImages(ctx context.Context, st *store.Store, keep func(listed) bool) ([
 	}
 	var rows []listed
 	for _, n := range all {
-		img, err := imageFor(ctx, st, n.Descriptor, oci.HostPlatform())
+		img, err := st.Image(ctx, n.Descriptor, oci.HostPlatform())
 		if err != nil {
 			return nil, fmt.Errorf("read image %s: %w", n.Descriptor.Digest, err)
 		}

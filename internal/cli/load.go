@@ -102,7 +102,7 @@ func readArchiveFile(ctx context.Context, st *store.Store, path string) ([]oci.N
 
 // adoptImage reads an image's layers, so that what is broken is found now, and gives it its names.
 func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) error {
-	img, err := imageFor(ctx, st, n.Descriptor, oci.HostPlatform())
+	img, err := st.Image(ctx, n.Descriptor, oci.HostPlatform())
 	if err != nil {
 		return err
 	}

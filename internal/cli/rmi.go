@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cairnbuild/cairn/internal/store"
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // RmiOptions say how to remove images.
@@ -109,17 +110,25 @@ func removeImage(ctx context.Context, sh *shell, st *store.Store, name string, f
 		}
 		return true, nil
 	}
-	if n := len(found.References); n > 1 && !force {
+	// An ID means all that have it: what differs between them is no content.
+	images := append([]oci.Named{{Descriptor: found.Target, References: found.References}}, found.Same...)
+	names := 0
+	for _, img := range images {
+		names += len(img.References)
+	}
+	if names > 1 && !force {
 		return false, &hintedError{
-			Err:  fmt.Errorf("image %s has %d names", name, n),
+			Err:  fmt.Errorf("image %s has %d names", name, names),
 			Hint: "remove them one by one, or all with --force",
 		}
 	}
-	if err := st.RemoveImage(ctx, found.Target.Digest); err != nil {
-		return false, err
-	}
-	for _, ref := range found.References {
-		fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
+	for _, img := range images {
+		if err := st.RemoveImage(ctx, img.Descriptor.Digest); err != nil {
+			return false, err
+		}
+		for _, ref := range img.References {
+			fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
+		}
 	}
 	fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
 	return true, nil

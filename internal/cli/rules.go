@@ -34,6 +34,7 @@ func errorRules() []func(error) (verdict, bool) {
 		snapshotRule,
 		diskRule,
 		storeRule,
+		ambiguousRule,
 		containerRule,
 		networkRule,
 		privateNetworkRule,
@@ -203,6 +204,18 @@ func storeRule(err error) (verdict, bool) {
 		return verdict{}, false
 	}
 	return verdict{exitMachine, "the data directory must be yours, and yours alone (mode 0700): choose another with --root or CAIRN_ROOT"}, true
+}
+
+func ambiguousRule(err error) (verdict, bool) {
+	var e *store.AmbiguousError
+	if !errors.As(err, &e) {
+		return verdict{}, false
+	}
+	ids := make([]string, 0, len(e.IDs))
+	for _, id := range e.IDs[:min(4, len(e.IDs))] {
+		ids = append(ids, shortID(id.Encoded()))
+	}
+	return verdict{exitFailed, "give more of the one you mean: " + strings.Join(ids, ", ")}, true
 }
 
 func containerRule(err error) (verdict, bool) {

@@ -179,9 +179,9 @@ func runStatus(err error) error {
 func imageToRun(ctx context.Context, sh *shell, st *store.Store, o RunOptions) (oci.Image, error) {
 	name := o.Container.Image
 	if o.Pull != "always" {
-		desc, _, err := st.Resolve(ctx, name)
+		m, err := st.Resolve(ctx, name)
 		if err == nil {
-			return imageFor(ctx, st, desc, o.Platform)
+			return st.Image(ctx, m.Image.Descriptor, o.Platform)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return oci.Image{}, err

@@ -47,47 +47,24 @@ type storedImage struct {
 	Target ispec.Descriptor
 	// References are all that point at Target.
 	References []oci.Reference
+	// Same are other manifests and indexes of the same image ID, when name was an ID.
+	Same []oci.Named
 	// Image is Target, or the one of its images that fits this machine best.
 	Image oci.Image
 }
 
 // findImage looks name up: a reference, or the (beginning of the) digest of a config or manifest.
 func findImage(ctx context.Context, st *store.Store, name string) (storedImage, error) {
-	desc, ref, err := st.Resolve(ctx, name)
+	m, err := st.Resolve(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return storedImage{}, noSuchImage(ctx, st, name)
 	}
 	if err != nil {
 		return storedImage{}, err
 	}
-	found := storedImage{Reference: ref, Target: desc}
-	all, err := st.Images(ctx)
-	if err != nil {
-		return storedImage{}, err
-	}
-	for _, n := range all {
-		if n.Descriptor.Digest == desc.Digest {
-			found.References = append(found.References, n.References...)
-		}
-	}
-	found.Image, err = imageFor(ctx, st, desc, oci.HostPlatform())
+	found := storedImage{Reference: m.Reference, Target: m.Image.Descriptor, References: m.Image.References, Same: m.Same}
+	found.Image, err = st.Image(ctx, found.Target, oci.HostPlatform())
 	return found, err
-}
-
-// imageFor reads the image that desc is, or the one of an index that fits the platform; when none does, its first.
-func imageFor(ctx context.Context, st *store.Store, desc ispec.Descriptor, platform oci.Platform) (oci.Image, error) {
-	if !oci.IsIndex(desc.MediaType) {
-		return st.Image(ctx, desc)
-	}
-	manifest, err := oci.PickManifest(ctx, st, desc, platform)
-	if err == nil {
-		return st.Image(ctx, manifest)
-	}
-	children, cerr := oci.Children(ctx, st, desc)
-	if cerr != nil || len(children) == 0 {
-		return oci.Image{}, err
-	}
-	return st.Image(ctx, children[0])
 }
 
 // noSuchImage is the error for a name that the store does not know, with the nearest that it does know.

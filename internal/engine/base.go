@@ -125,8 +125,8 @@ func (b *bases) resolve(ctx context.Context, name string, p oci.Platform) (*base
 func (b *bases) find(ctx context.Context, ref oci.Reference, p oci.Platform) (meta *baseImage, err error) {
 	var other *baseImage // what the store has under this name for another platform
 	if !b.pull {
-		if desc, _, err := b.store.Resolve(ctx, ref.String()); err == nil {
-			meta, err := b.read(ctx, ref, desc, b.store, p)
+		if m, err := b.store.Resolve(ctx, ref.String()); err == nil {
+			meta, err := b.read(ctx, ref, m.Image.Descriptor, b.store, p)
 			switch {
 			case err == nil && !oci.MatchPlatform(p, meta.Config.Platform):
 				other = meta
@@ -222,7 +222,7 @@ func (b *bases) keep(ctx context.Context, m *baseImage) error {
 	if m.Reference.Digest() != "" {
 		return nil
 	}
-	if _, _, err := b.store.Resolve(ctx, m.Reference.String()); err == nil && !oci.MatchPlatform(oci.HostPlatform(), m.Config.Platform) {
+	if _, err := b.store.Resolve(ctx, m.Reference.String()); err == nil && !oci.MatchPlatform(oci.HostPlatform(), m.Config.Platform) {
 		return b.store.AddImage(ctx, m.image.Manifest) // the name stays with the image for this machine
 	}
 	return b.store.Tag(ctx, m.Reference, m.image.Manifest)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"gotest.tools/v3/assert"
+
+	"github.com/cairnbuild/cairn/oci"
 )
 
 // Whatever fails on a full disk, the store stays one: what was there is there, room can be made, and then all goes well again.
@@ -63,7 +65,7 @@ func fillDisk(ctx context.Context, s *Store) error {
 		return err
 	}
 	// Nothing can be written at all now. What was stored can be read, and room can be made.
-	if _, err := s.Image(ctx, first); err != nil {
+	if _, err := s.Image(ctx, first, oci.HostPlatform()); err != nil {
 		return err
 	}
 	if err := s.Close(); err != nil {

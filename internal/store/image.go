@@ -254,14 +254,30 @@ func (s *Store) Images(ctx context.Context) ([]oci.Named, error) {
 	return oci.GroupByImage(ix.Manifests), nil
 }
 
-// Image reads an image, the one for this machine's platform where desc is an index. The error is fs.ErrNotExist when a part of
-// it is missing or damaged.
-func (s *Store) Image(ctx context.Context, desc Descriptor) (oci.Image, error) {
-	manifest, err := oci.PickManifest(ctx, s, desc, oci.HostPlatform())
-	if err != nil {
+// Image reads an image: of an index the one that fits the platform best, and where none does the first that is in the store. The
+// error is fs.ErrNotExist when a part of it is missing or damaged.
+func (s *Store) Image(ctx context.Context, desc Descriptor, want oci.Platform) (oci.Image, error) {
+	if !oci.IsIndex(desc.MediaType) {
+		return oci.ReadImage(ctx, s, desc)
+	}
+	manifest, err := oci.PickManifest(ctx, s, desc, want)
+	if err == nil {
+		var img oci.Image
+		if img, err = oci.ReadImage(ctx, s, manifest); err == nil {
+			return img, nil
+		}
+	}
+	all, _, listErr := oci.Manifests(ctx, s, desc)
+	if listErr != nil {
 		return oci.Image{}, err
 	}
-	return oci.ReadImage(ctx, s, manifest)
+	for _, m := range all {
+		if vanished(s.blobPath(m.Digest)) {
+			continue // a pull for one platform leaves the others out
+		}
+		return oci.ReadImage(ctx, s, m)
+	}
+	return oci.Image{}, err
 }
 
 // settle locks everything that an image leads to against collection, and makes it durable. A manifest of an index that is not

@@ -29,7 +29,7 @@ func tags(t *testing.T, s *Store) []string {
 		for _, r := range img.References {
 			names = append(names, r.Familiar())
 		}
-		image, err := s.Image(t.Context(), img.Descriptor)
+		image, err := s.Image(t.Context(), img.Descriptor, oci.HostPlatform())
 		assert.NilError(t, err)
 		text, err := oci.ReadBlob(t.Context(), s, image.Layers[0].Descriptor)
 		assert.NilError(t, err)
@@ -143,18 +143,70 @@ func TestResolve(t *testing.T) {
 		"me/x@" + a.Manifest.Digest.String():    a.Manifest.Digest,
 		"other/y@" + b.Manifest.Digest.String(): b.Manifest.Digest,
 	} {
-		desc, _, err := s.Resolve(ctx, name)
+		m, err := s.Resolve(ctx, name)
 		assert.Check(t, err, name)
-		assert.Check(t, desc.Digest == want, name)
+		assert.Check(t, m.Image.Descriptor.Digest == want, name)
 	}
 	for _, name := range []string{"me/y", "me/x:1", strings.Repeat("0", 64), "", "UPPER", "me/x@sha256:" + strings.Repeat("0", 64)} {
-		_, _, err := s.Resolve(ctx, name)
+		_, err := s.Resolve(ctx, name)
 		assert.Check(t, errors.Is(err, fs.ErrNotExist), "%s: %v", name, err)
 	}
 	prefix := commonPrefix(t, s)
 	var ambiguous *AmbiguousError
-	_, _, err := s.Resolve(ctx, prefix)
+	_, err := s.Resolve(ctx, prefix)
 	assert.Assert(t, errors.As(err, &ambiguous), "%v", err)
+}
+
+// An image ID is that of a config: an index of platforms, or a manifest with an annotation, can have the same as a manifest.
+func TestResolveIDOfSeveralManifests(t *testing.T) {
+	s := newStore(t)
+	ctx := t.Context()
+	img := testImage(t, s, "a")
+	again := img
+	again.Annotations = map[string]string{"org.example": "other"}
+	again, err := oci.WriteImage(ctx, s, again)
+	assert.NilError(t, err)
+	assert.Equal(t, again.ConfigDescriptor.Digest, img.ConfigDescriptor.Digest)
+	host, inIndex := oci.HostPlatform(), img.Manifest
+	inIndex.Platform = &host
+	ix, err := oci.WriteIndex(ctx, s, []ispec.Descriptor{inIndex})
+	assert.NilError(t, err)
+	assert.NilError(t, s.AddImage(ctx, img.Manifest))
+	assert.NilError(t, s.Tag(ctx, ref(t, "me/index"), ix))
+	assert.NilError(t, s.Tag(ctx, ref(t, "me/again"), again.Manifest))
+
+	id := img.ConfigDescriptor.Digest
+	for _, name := range []string{id.String(), id.Encoded(), id.Encoded()[:12]} {
+		m, err := s.Resolve(ctx, name)
+		assert.NilError(t, err)
+		assert.Equal(t, m.Image.Descriptor.Digest, again.Manifest.Digest, "a manifest with a name is meant first")
+		assert.Assert(t, m.Reference.IsZero())
+		assert.Equal(t, len(m.Same), 2)
+	}
+	for _, d := range []digest.Digest{img.Manifest.Digest, ix.Digest, again.Manifest.Digest} {
+		for _, name := range []string{d.String(), d.Encoded()[:12]} {
+			m, err := s.Resolve(ctx, name)
+			assert.NilError(t, err)
+			assert.Equal(t, m.Image.Descriptor.Digest, d)
+			assert.Equal(t, len(m.Same), 0)
+		}
+	}
+}
+
+// An index for other machines alone has an ID, too: the first image's that is here.
+func TestResolveIDOfForeignIndex(t *testing.T) {
+	s := newStore(t)
+	ctx := t.Context()
+	img := testImage(t, s, "a")
+	gone, here := img.Manifest, img.Manifest
+	gone.Platform, gone.Digest = &oci.Platform{OS: "plan9", Architecture: "mips"}, digest.FromString("not pulled")
+	here.Platform = &oci.Platform{OS: "plan9", Architecture: "arm"}
+	ix, err := oci.WriteIndex(ctx, s, []ispec.Descriptor{gone, here})
+	assert.NilError(t, err)
+	assert.NilError(t, s.AddImage(ctx, ix))
+	m, err := s.Resolve(ctx, img.ConfigDescriptor.Digest.Encoded()[:12])
+	assert.NilError(t, err)
+	assert.Equal(t, m.Image.Descriptor.Digest, ix.Digest)
 }
 
 // commonPrefix adds images until two have IDs that begin with the same digit.

@@ -30,7 +30,7 @@ func work(ctx context.Context, args []string) error {
 	defer s.Close()
 	switch args[0] {
 	case "tag":
-		desc, _, err := s.Resolve(ctx, args[2])
+		m, err := s.Resolve(ctx, args[2])
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func work(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return s.Tag(ctx, r, desc)
+		return s.Tag(ctx, r, m.Image.Descriptor)
 	case "ingest":
 		data, err := os.ReadFile(args[2])
 		if err != nil {
