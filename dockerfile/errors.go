@@ -51,8 +51,16 @@ func (e *Error) Line() int {
 // Excerpt returns the lines around the mistake, the wrong ones marked; empty when the error has no place.
 func (e *Error) Excerpt() string { return Excerpt(e.Text, e.Ranges) }
 
-// Excerpt returns the lines of src around ranges as BuildKit prints them: numbered, a few lines of surroundings, ">>>"
-// at the lines in a range, rulers above and below. It is empty when the ranges name no line of src.
+// What an excerpt shows of a long range, such as a heredoc of a thousand lines, and of a long line.
+const (
+	excerptLines = 12 // in all, of which the last excerptTail are the range's end
+	excerptTail  = 3
+	excerptWidth = 200 // characters
+)
+
+// Excerpt returns the lines of src around ranges as BuildKit prints them: numbered, a few lines of surroundings, ">>>" at
+// the lines in a range, rulers above and below. The middle of a long range is left out, and so is the end of a long line. It is
+// empty when the ranges name no line of src.
 func Excerpt(src []byte, ranges []Range) string {
 	start, end := bounds(ranges)
 	lines := strings.Split(strings.TrimSuffix(string(src), "\n"), "\n")
@@ -65,18 +73,37 @@ func Excerpt(src []byte, ranges []Range) string {
 	const ruler = "--------------------\n"
 	b.WriteString(ruler)
 	for i := from; i <= to; i++ {
+		if hidden := to - i + 1 - excerptTail; i-from == excerptLines-excerptTail-1 && hidden > 1 {
+			fmt.Fprintf(&b, " ... | ... %d more lines\n", hidden)
+			i += hidden - 1
+			continue
+		}
 		mark := "   "
 		if contains(ranges, i) {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, " %3d | %s %s\n", i, mark, strings.TrimSuffix(lines[i-1], "\r"))
+		fmt.Fprintf(&b, " %3d | %s %s\n", i, mark, shorten(strings.TrimSuffix(lines[i-1], "\r")))
 	}
 	b.WriteString(ruler)
 	return b.String()
 }
 
-// surround widens start..end by up to four lines in all around a single line and two around several; what one side
-// lacks the other gets only in part, as in BuildKit.
+// shorten cuts a line at excerptWidth characters.
+func shorten(line string) string {
+	if len(line) <= excerptWidth {
+		return line
+	}
+	n := 0
+	for i := range line {
+		if n++; n == excerptWidth {
+			return line[:i] + "…"
+		}
+	}
+	return line
+}
+
+// surround widens start..end by up to four lines in all around a single line and two around several; what one side lacks
+// the other gets only in part, as in BuildKit.
 func surround(start, end, last int) (from, to int) {
 	padding := 2
 	if start == end {

@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"gotest.tools/v3/assert"
 )
@@ -150,6 +151,27 @@ func TestExcerpt(t *testing.T) {
 `)
 	assert.Equal(t, Excerpt([]byte("a\n"), []Range{{2, 2}}), "")
 	assert.Equal(t, Excerpt([]byte("a\n"), nil), "")
+
+	// The middle of a long range and the end of a long line are left out.
+	src := "FROM x\nRUN <<EOF\n" + strings.Repeat("echo\n", 60) + "last\nEOF\nCMD x\n"
+	assert.Equal(t, Excerpt([]byte(src), []Range{{2, 64}}), `--------------------
+   1 |     FROM x
+   2 | >>> RUN <<EOF
+   3 | >>> echo
+   4 | >>> echo
+   5 | >>> echo
+   6 | >>> echo
+   7 | >>> echo
+   8 | >>> echo
+ ... | ... 54 more lines
+  63 | >>> last
+  64 | >>> EOF
+  65 |     CMD x
+--------------------
+`)
+	assert.Equal(t, strings.Count(Excerpt([]byte(src), []Range{{2, 12}}), "\n"), 14)
+	wide := Excerpt([]byte("RUN "+strings.Repeat("ä", 1000)), []Range{{1, 1}})
+	assert.Assert(t, strings.HasSuffix(wide, "ä…\n--------------------\n") && utf8.RuneCountInString(wide) < 300, "%s", wide)
 }
 
 func TestInstructions(t *testing.T) {

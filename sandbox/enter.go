@@ -50,7 +50,8 @@ const killAfter = 10 * time.Second
 //
 // Whatever kills this process or the one inside: the kernel kills everything in the namespace with it.
 //
-// err is a *SetupError when the namespace can't be made, and then nothing of the program has run.
+// err is a *SetupError when the namespace can't be made, and then nothing of the program has run, and a *LostError when a signal
+// killed the program that was neither forwarded nor sent because of ctx: mostly the kernel's, out of memory.
 func Enter(ctx context.Context, o EnterOptions) (exit int, err error) {
 	if o.Cgroup {
 		undo, err := leaveCgroup()
@@ -189,10 +190,18 @@ func (e *entry) await(ctx context.Context, cmd *exec.Cmd, reportR *os.File) (int
 	case !ready:
 		return 0, &SetupError{Stage: wire.StageStart, Text: state.String()}
 	}
-	if !state.Success() {
-		return exitError(state).Code, nil
+	if state.Success() {
+		return 0, nil
 	}
-	return 0, nil
+	ended := exitError(state)
+	switch ended.Signal {
+	case 0, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP:
+		return ended.Code, nil
+	}
+	if ctx.Err() != nil {
+		return ended.Code, nil
+	}
+	return 0, &LostError{Signal: ended.Signal}
 }
 
 // mirrorSignals forwards signals, and turns the end of ctx into one, until done.

@@ -30,6 +30,13 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("exit code: %d", e.Code)
 }
 
+// LostError says that the program which Enter started was ended by a signal that nobody sent through this process.
+type LostError struct{ Signal syscall.Signal }
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("cairn-userns, the process in the user namespace, was killed by signal %s", unix.SignalName(e.Signal))
+}
+
 // SetupError says that a sandbox could not be made, or the command in it not be started: no instruction of the command has
 // run. errors.Is sees the errno.
 type SetupError struct {

@@ -50,7 +50,7 @@ func newBuildCommand(sh *shell) *cli.Command {
 }
 
 func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
-	sh.machine = o.Progress == progress.JSON || o.Progress == progress.RawJSON
+	sh.machine = progress.IsMachine(o.Progress)
 	sh.quiet = o.Quiet
 	stdin, err := sh.prepareInput(st, &o.Build.Input)
 	if err != nil {
@@ -73,18 +73,16 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		defer done()
 		o.Build.Run.Snapshots = maker
 	}
-	display, err := progress.New(o.Progress, sh.stderr)
+	display, err := sh.display(o.Progress)
 	if err != nil {
-		return &usageError{Command: "build", Msg: err.Error()}
+		return err
 	}
 	o.Build.OnEvent = display.Event
 	if sh.debug {
 		o.Build.OnDebug = func(text string) { fmt.Fprintln(sh.stderr, "debug: "+text) }
 	}
 	result, err := engine.Run(ctx, st, o.Build)
-	if cerr := display.Close(); err == nil {
-		err = cerr
-	}
+	err = sh.closeDisplay(display, err)
 	if errors.Is(err, engine.ErrNeedsNamespace) {
 		// The namespace's cairn opens the store itself: our locks must not stand in its way.
 		if err := st.Close(); err != nil {
@@ -114,7 +112,7 @@ func reportBuild(sh *shell, result *engine.Result, o BuildOptions) error {
 		}
 	}
 	if o.Quiet && id != "" && !writesToStdout(o.Build.Output.Exports) {
-		fmt.Fprintln(sh.stdout, id)
+		fmt.Fprintln(sh.out, id)
 	}
 	return nil
 }

@@ -18,14 +18,14 @@ func newCompletionCommand(sh *shell) *cli.Command {
 	}, 1, 1, func(cc *cli.Context) error {
 		switch shell := cc.Args().First(); shell {
 		case "bash":
-			return bashCompletion(sh.stdout, cc.App)
+			return bashCompletion(sh.out, cc.App)
 		case "zsh":
-			if _, err := io.WriteString(sh.stdout, "#compdef cairn\nautoload -U +X bashcompinit && bashcompinit\n"); err != nil {
+			if _, err := io.WriteString(sh.out, "#compdef cairn\nautoload -U +X bashcompinit && bashcompinit\n"); err != nil {
 				return err
 			}
-			return bashCompletion(sh.stdout, cc.App)
+			return bashCompletion(sh.out, cc.App)
 		case "fish":
-			return fishCompletion(sh.stdout, cc.App)
+			return fishCompletion(sh.out, cc.App)
 		default:
 			return &usageError{Command: "completion", Msg: fmt.Sprintf("there is no completion for %q: there are bash, zsh and fish", shell)}
 		}

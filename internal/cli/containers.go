@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cairnbuild/cairn/internal/container"
+	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/sandbox"
 )
@@ -37,7 +38,7 @@ func newPsCommand(sh *shell) *cli.Command {
 			}
 			if quiet {
 				for _, row := range l.Rows {
-					fmt.Fprintln(sh.stdout, row["ID"])
+					fmt.Fprintln(sh.out, row["ID"])
 				}
 				return nil
 			}
@@ -60,7 +61,7 @@ func containerRow(c container.Listed, full bool) fields {
 	}
 	if !full {
 		f["ID"] = shortID(c.ID)
-		f["Command"] = ellipsis(f["Command"], 24)
+		f["Command"] = progress.Shorten(f["Command"], 24)
 	}
 	return f
 }
@@ -110,7 +111,7 @@ func runRm(sh *shell, dir string, names []string, all bool) error {
 			errs = append(errs, err)
 			continue
 		}
-		fmt.Fprintln(sh.stdout, c.ID)
+		fmt.Fprintln(sh.out, c.ID)
 	}
 	return errors.Join(errs...)
 }

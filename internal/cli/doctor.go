@@ -26,7 +26,7 @@ func newDoctorCommand(sh *shell) *cli.Command {
 		},
 	}, 0, 0, func(cc *cli.Context) error {
 		if profile {
-			fmt.Fprint(sh.stdout, doctor.AppArmorProfile(doctor.ThisMachine().Program))
+			fmt.Fprint(sh.out, doctor.AppArmorProfile(doctor.ThisMachine().Program))
 			return nil
 		}
 		return runDoctor(cc.Context, sh, asJSON)
@@ -41,7 +41,7 @@ func runDoctor(ctx context.Context, sh *shell, asJSON bool) error {
 				return err
 			}
 			defer tmp.Close()
-			return printJSON(sh.stdout, doctor.Inside(ctx, tmp.Path()))
+			return printJSON(sh.out, doctor.Inside(ctx, tmp.Path()))
 		})
 	}
 	root, err := sh.storeRoot()
@@ -53,9 +53,9 @@ func runDoctor(ctx context.Context, sh *shell, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		err = printJSON(sh.stdout, report)
+		err = printJSON(sh.out, report)
 	} else {
-		printReport(sh.stdout, report)
+		printReport(sh.out, report)
 	}
 	if err == nil && !report.Works {
 		err = exit(exitMachine)

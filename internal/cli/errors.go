@@ -24,6 +24,7 @@ const (
 	exitRunNoExec   = 126
 	exitRunNotFound = 127
 	exitInterrupted = 130
+	exitBrokenPipe  = 141 // as a shell shows the end by SIGPIPE
 )
 
 // usageError is a wrong command line.

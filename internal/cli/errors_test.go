@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/user"
+	"github.com/opencontainers/go-digest"
 	"gotest.tools/v3/assert"
 
 	"github.com/cairnbuild/cairn/dockerfile"
@@ -54,6 +56,21 @@ func TestErrorTable(t *testing.T) {
 		{"no Dockerfile", &engine.NoDockerfileError{Dir: "."}, exitDockerfile, "--file"},
 		{"missing file of COPY", step(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}), exitDockerfile, ""},
 		{"disk full", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exitMachine, "disk is full"},
+		{"input or output", step(&fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}), exitMachine, "dmesg"},
+		{"no locks", step(&fs.PathError{Op: "lock", Path: "x", Err: syscall.ENOLCK}), exitMachine, "local one"},
+		{"too many links", step(&os.LinkError{Op: "link", Old: "x", New: "y", Err: syscall.EMLINK}), exitMachine, "hard links"},
+		{"file too large", step(&fs.PathError{Op: "write", Path: "x", Err: syscall.EFBIG}), exitMachine, "ulimit -f"},
+		{"open files of a mount", setup(sandbox.StageOverlay, syscall.EMFILE), exitMachine, "ulimit -n"},
+		{"processes", step(&engine.CommandError{Code: 126, Err: setup(sandbox.StageExec, syscall.EAGAIN)}), exitMachine, "ulimit -u"},
+		{"memory", &os.SyscallError{Syscall: "mmap", Err: syscall.ENOMEM}, exitMachine, "memory"},
+		{"killed", fmt.Errorf("x: %w", &sandbox.LostError{Signal: syscall.SIGKILL}), exitMachine, "out of memory"},
+		{"killed by a limit", step(&engine.CommandError{Code: 137, Err: &sandbox.ExitError{Code: 137, Signal: syscall.SIGKILL, OutOfMemory: true}}), exitFailed, "--memory"},
+		{"child killed", step(&engine.CommandError{Code: 137, Err: &sandbox.ExitError{Code: 137}}), exitFailed, "out of memory"},
+		{"standard output", &outputError{syscall.ENOSPC}, exitMachine, "elsewhere"},
+		{"beginning of IDs", fmt.Errorf("x: %w", &store.AmbiguousError{ID: "ab", IDs: []digest.Digest{"sha256:ab01", "sha256:ab02"}}), exitFailed, "ab01, ab02"},
+		{"Dockerfile given", &engine.NoDockerfileError{File: "x", Err: fs.ErrNotExist}, exitDockerfile, "from where you are"},
+		{"Dockerfile nearby", &engine.NoDockerfileError{File: "x", Nearest: "c/x", Err: fs.ErrNotExist}, exitDockerfile, "did you mean --file c/x?"},
+		{"user of run", fmt.Errorf("x: %w", user.ErrNoPasswdEntries), exitFailed, "give a number"},
 		{"quota", &fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}, exitMachine, "quota"},
 		{"insecure store", fmt.Errorf("open: %w", &store.InsecureError{}), exitMachine, "0700"},
 		{"name taken", fmt.Errorf("x: %w", &container.NameError{Name: "db", Taken: "0123"}), exitFailed, "cairn rm db"},
@@ -139,6 +156,32 @@ two
    1 |     FROM x
    2 | >>> RUN false
 --------------------
-error: Dockerfile:2: [2/2] RUN false: process "/bin/sh -c false" did not complete successfully: exit code: 1
+error: Dockerfile:2: process did not complete successfully: exit code: 1
 `)
+
+	// Of an ONBUILD trigger the lines show only the FROM: then the error names the step, in short.
+	trigger := *err
+	trigger.Trigger, trigger.Name = true, "[2/2] ONBUILD RUN "+strings.Repeat("false ", 100)
+	assert.Assert(t, strings.HasPrefix(trigger.Error(), "Dockerfile:2: [2/2] ONBUILD RUN false"), trigger.Error())
+	assert.Assert(t, len(trigger.Error()) < 200, trigger.Error())
+}
+
+// Of a script that fails, the last of what it said stands in the last 24 lines, whatever its length, and the error is one short
+// line that ends in the status.
+func TestErrorOfALongScriptIsShort(t *testing.T) {
+	script := strings.Repeat("echo a line that is as long as lines in scripts are\n", 60) + "exit 7"
+	source := "FROM busybox\nRUN <<EOF\n" + script + "\nEOF\n"
+	lines := dockerfile.Range{Start: 2, End: 64}
+	err := &engine.StepError{
+		Step: 2, Name: "[2/2] RUN <<EOF (echo a line...)", File: "Dockerfile", Range: lines,
+		Excerpt: dockerfile.Excerpt([]byte(source), []dockerfile.Range{lines}),
+		Tail:    []byte(strings.Repeat("output\n", 100) + strings.Repeat("x", 10000) + "\nthe reason\n"),
+		Err:     &engine.CommandError{Args: []string{"/bin/sh", "-c", script}, Code: 7, Err: &sandbox.ExitError{Code: 7}},
+	}
+	_, text := reported(t, context.Background(), false, err)
+	shown := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	assert.Equal(t, shown[len(shown)-1], "error: Dockerfile:2: process did not complete successfully: exit code: 7")
+	screen := strings.Join(shown[len(shown)-24:], "\n")
+	assert.Assert(t, strings.Contains(screen, "\nthe reason\n") && strings.Contains(screen, "RUN <<EOF"), screen)
+	assert.Assert(t, len(text) < 4000, "%d bytes", len(text))
 }

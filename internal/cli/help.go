@@ -20,6 +20,7 @@ EXIT STATUS
    5    a registry did not answer, refused, or sent something wrong
    70   a bug in cairn
    130  interrupted
+   141  nobody read standard output to its end
 `
 
 // runExitStatus is the one of `cairn run`.
@@ -36,7 +37,7 @@ func newHelpCommand(sh *shell) *cli.Command {
 		Name: "help", ArgsUsage: "[COMMAND]", Usage: "Show the help of a command",
 	}, 0, -1, func(cc *cli.Context) error {
 		if cc.NArg() == 0 {
-			return printAppHelp(sh.stdout, cc.App)
+			return printAppHelp(sh.out, cc.App)
 		}
 		c, siblings := (*cli.Command)(nil), cc.App.Commands
 		for _, name := range cc.Args().Slice() {
@@ -46,7 +47,7 @@ func newHelpCommand(sh *shell) *cli.Command {
 			}
 			c, siblings = siblings[i], siblings[i].Subcommands
 		}
-		return printCommandHelp(sh.stdout, cc.App, c)
+		return printCommandHelp(sh.out, cc.App, c)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 )
@@ -44,7 +45,7 @@ func runHistory(ctx context.Context, sh *shell, st *store.Store, name string, o 
 	rows := historyRows(found.Image, func(l oci.Layer) int64 { return layerSize(st, l) }, o)
 	if o.Quiet {
 		for _, r := range rows {
-			fmt.Fprintln(sh.stdout, r["ID"])
+			fmt.Fprintln(sh.out, r["ID"])
 		}
 		return nil
 	}
@@ -77,7 +78,7 @@ func historyRows(img oci.Image, size func(oci.Layer) int64, o HistoryOptions) []
 			f["CreatedAt"] = h.Created.Format(time.RFC3339)
 		}
 		if !o.NoTrunc {
-			f["CreatedBy"] = ellipsis(f["CreatedBy"], 45)
+			f["CreatedBy"] = progress.Shorten(f["CreatedBy"], 45)
 		}
 		f["Size"] = strconv.FormatInt(bytes, 10)
 		if o.Human {
@@ -92,12 +93,3 @@ func historyRows(img oci.Image, size func(oci.Layer) int64, o HistoryOptions) []
 }
 
 func oneLine(s string) string { return strings.NewReplacer("\t", " ", "\n", " ").Replace(s) }
-
-// ellipsis shortens s to n characters, the last of them an ellipsis.
-func ellipsis(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
-}

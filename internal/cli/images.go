@@ -70,7 +70,7 @@ func runImages(ctx context.Context, sh *shell, st *store.Store, o ImagesOptions)
 				continue
 			}
 			said[id] = true
-			if _, err := fmt.Fprintln(sh.stdout, id); err != nil {
+			if _, err := fmt.Fprintln(sh.out, id); err != nil {
 				return err
 			}
 		}

@@ -138,7 +138,7 @@ func (sh *shell) prepareExports(exports []engine.Export) error {
 		if err := sh.refuseTerminal(); err != nil {
 			return err
 		}
-		exports[i].Writer = sh.stdout
+		exports[i].Writer = sh.out
 	}
 	return nil
 }

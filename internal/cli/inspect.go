@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"text/template"
 	"time"
 
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,9 +17,9 @@ import (
 	"github.com/cairnbuild/cairn/internal/store"
 )
 
-// inspected is an image as `docker image inspect` shows it.
+// inspected is an image as `docker image inspect` shows it. Its fields are named as templates of docker's users name them.
 type inspected struct {
-	ID           string           `json:"Id"`
+	Id           string           `json:"Id"`
 	RepoTags     []string         `json:"RepoTags"`
 	RepoDigests  []string         `json:"RepoDigests"`
 	Parent       string           `json:"Parent"`
@@ -37,6 +40,9 @@ type inspectedRootFS struct {
 	Type   string   `json:"Type"`
 	Layers []string `json:"Layers"`
 }
+
+// ID is the other name that templates have for Id.
+func (i inspected) ID() string { return i.Id }
 
 func newInspectCommand(sh *shell) *cli.Command {
 	var format string
@@ -81,17 +87,27 @@ func printInspected(sh *shell, found []inspected, format string) error {
 	if err != nil {
 		return err
 	}
-	t.Option("missingkey=default") // a field that says nothing is left out of the JSON
 	for _, f := range found {
-		fields, err := asJSON(f)
-		if err != nil {
-			return err
-		}
-		if err := execute(sh.text(), t, fields); err != nil {
+		if err := executeInspect(sh.text(), t, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// executeInspect applies a template as docker does: to the image's fields, where what says nothing is empty, and where one of
+// the template's names is none of those to what the JSON shows. A name that neither has is an error.
+func executeInspect(w io.Writer, t *template.Template, image inspected) error {
+	var b strings.Builder
+	if err := t.Option("missingkey=default").Execute(&b, image); err == nil {
+		_, err := fmt.Fprintln(w, b.String())
+		return err
+	}
+	fields, err := asJSON(image)
+	if err != nil {
+		return err
+	}
+	return execute(w, t.Option("missingkey=error"), fields)
 }
 
 // asJSON turns v into what its JSON says, so that a template uses the names that the JSON shows.
@@ -108,7 +124,7 @@ func asJSON(v any) (fields map[string]any, err error) {
 func inspectImage(st *store.Store, found storedImage) inspected {
 	img := found.Image
 	out := inspected{
-		ID: img.ConfigDescriptor.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
+		Id: img.ConfigDescriptor.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
 		Created: created(img).Format(time.RFC3339Nano), Author: img.Config.Author, Config: img.Config.Config,
 		Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS, OsVersion: img.Config.OSVersion,
 		Size: imageSize(st, img, map[string]int64{}), RootFS: inspectedRootFS{Type: "layers", Layers: []string{}},

@@ -113,7 +113,7 @@ func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) er
 		if err := st.Tag(ctx, ref, n.Descriptor); err != nil {
 			return err
 		}
-		fmt.Fprintf(sh.stdout, "Loaded image: %s\n", ref.Familiar())
+		fmt.Fprintf(sh.out, "Loaded image: %s\n", ref.Familiar())
 	}
 	if len(n.References) > 0 {
 		return nil
@@ -121,7 +121,7 @@ func adoptImage(ctx context.Context, sh *shell, st *store.Store, n oci.Named) er
 	if err := st.AddImage(ctx, n.Descriptor); err != nil {
 		return err
 	}
-	fmt.Fprintf(sh.stdout, "Loaded image ID: %s\n", img.ConfigDescriptor.Digest)
+	fmt.Fprintf(sh.out, "Loaded image ID: %s\n", img.ConfigDescriptor.Digest)
 	return nil
 }
 

@@ -10,13 +10,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/cairnbuild/cairn/internal/progress"
 )
 
 // Main runs one command line and returns the exit status. args[0] is the program's name. It may be called several times in
@@ -24,24 +21,26 @@ import (
 func Main(args []string, stdin, stdout, stderr *os.File) (status int) {
 	ctx, interrupts := watchSignals(context.Background())
 	defer interrupts.leave()
-	sh := &shell{args: args, stdin: stdin, stdout: stdout, stderr: stderr, signals: interrupts}
+	defer keepBrokenPipes()()
+	sh := &shell{args: args, stdin: stdin, stdout: stdout, stderr: stderr, out: &output{f: stdout}, signals: interrupts}
 	defer func() {
 		if p := recover(); p != nil {
 			fmt.Fprintf(stderr, "error: cairn has a bug: %v\n%s", p, debug.Stack())
 			status = exitBug
 		}
 	}()
-	err := sh.run(ctx, args)
-	return sh.report(ctx, err)
+	return sh.report(ctx, sh.outcome(sh.run(ctx, args)))
 }
 
 // shell is what every command has to work with: the command line as it was given, the streams and the global flags.
 type shell struct {
 	args                  []string
 	stdin, stdout, stderr *os.File
-	root                  string // --root, or ""
-	signals               *interrupts
-	rungs                 rungs
+	// out is stdout for results; only a process that takes standard output over gets stdout itself.
+	out     *output
+	root    string // --root, or ""
+	signals *interrupts
+	rungs   rungs
 	// debug asks for the reasons of what is done.
 	debug bool
 	// quiet leaves out remarks that are neither result nor error.
@@ -51,9 +50,6 @@ type shell struct {
 	// machine says that the command's errors go to a program: an object per line, as its events do.
 	machine bool
 }
-
-// text is standard output for what a stranger's image or Dockerfile may have written.
-func (sh *shell) text() io.Writer { return progress.VisibleWriter(sh.stdout) }
 
 // run reads the command line and does what it says.
 func (sh *shell) run(ctx context.Context, args []string) error {
@@ -82,7 +78,7 @@ func newApp(sh *shell) *cli.App {
 		Name:      "cairn",
 		Usage:     "Build container images from Dockerfiles as an ordinary user",
 		Reader:    sh.stdin,
-		Writer:    sh.stdout,
+		Writer:    sh.out,
 		ErrWriter: sh.stderr,
 		// The help is our own; see help.go.
 		HideHelp: true, HideHelpCommand: true, HideVersion: true,

@@ -47,7 +47,7 @@ func newPullCommand(sh *shell) *cli.Command {
 				if _, err := pull(cc.Context, sh, st, ref, o); err != nil {
 					return err
 				}
-				fmt.Fprintln(sh.stdout, ref.String())
+				fmt.Fprintln(sh.out, ref.String())
 			}
 			return nil
 		})
@@ -56,18 +56,13 @@ func newPullCommand(sh *shell) *cli.Command {
 
 // pull fetches one image and shows how it goes.
 func pull(ctx context.Context, sh *shell, st *store.Store, ref oci.Reference, o PullOptions) (oci.Image, error) {
-	display, err := progress.New(o.Progress, sh.stderr)
+	display, err := sh.display(o.Progress)
 	if err != nil {
-		return oci.Image{}, &usageError{Msg: err.Error()}
+		return oci.Image{}, err
 	}
 	img, err := engine.Pull(ctx, st, ref, o.Platform, display.Event)
-	if cerr := display.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return oci.Image{}, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
-	}
-	return img, nil
+	err = sh.closeDisplay(display, err)
+	return img, err
 }
 
 // parsePlatform reads --platform; empty is this machine's.

@@ -84,9 +84,9 @@ func removeAllImages(ctx context.Context, sh *shell, st *store.Store) error {
 			return err
 		}
 		for _, ref := range n.References {
-			fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
+			fmt.Fprintf(sh.out, "Untagged: %s\n", ref.Familiar())
 		}
-		fmt.Fprintf(sh.stdout, "Deleted: %s\n", n.Descriptor.Digest)
+		fmt.Fprintf(sh.out, "Deleted: %s\n", n.Descriptor.Digest)
 	}
 	return nil
 }
@@ -104,9 +104,9 @@ func removeImage(ctx context.Context, sh *shell, st *store.Store, name string, f
 		if err := st.Untag(ctx, found.Reference); err != nil {
 			return false, err
 		}
-		fmt.Fprintf(sh.stdout, "Untagged: %s\n", found.Reference.Familiar())
+		fmt.Fprintf(sh.out, "Untagged: %s\n", found.Reference.Familiar())
 		if len(found.References) <= 1 {
-			fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
+			fmt.Fprintf(sh.out, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
 		}
 		return true, nil
 	}
@@ -127,9 +127,9 @@ func removeImage(ctx context.Context, sh *shell, st *store.Store, name string, f
 			return false, err
 		}
 		for _, ref := range img.References {
-			fmt.Fprintf(sh.stdout, "Untagged: %s\n", ref.Familiar())
+			fmt.Fprintf(sh.out, "Untagged: %s\n", ref.Familiar())
 		}
 	}
-	fmt.Fprintf(sh.stdout, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
+	fmt.Fprintf(sh.out, "Deleted: %s\n", found.Image.ConfigDescriptor.Digest)
 	return true, nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/moby/sys/user"
+
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/container"
 	"github.com/cairnbuild/cairn/internal/doctor"
@@ -25,18 +27,21 @@ func errorRules() []func(error) (verdict, bool) {
 	return []func(error) (verdict, bool){
 		usageRule,
 		interruptedRule,
+		outputRule,
 		foreignRule,
+		machineRule,
+		lostRule,
 		exitRule,
 		setupRule,
 		registryRule,
 		dockerfileRule,
 		givenRule,
 		snapshotRule,
-		diskRule,
 		storeRule,
 		ambiguousRule,
 		containerRule,
 		networkRule,
+		userRule,
 		privateNetworkRule,
 		limitsRule,
 		stepRule,
@@ -50,7 +55,8 @@ func limitsRule(err error) (verdict, bool) {
 	if !errors.As(err, &e) {
 		return verdict{}, false
 	}
-	return verdict{exitMachine, "start it in a cgroup of its own: systemd-run --user --scope --property=Delegate=yes cairn ..."}, true
+	machine := doctor.ThisMachine()
+	return verdict{exitMachine, machine.LimitsHint()}, true
 }
 
 // privateNetworkRule knows what --network private lacks.
@@ -89,7 +95,9 @@ func exitRule(err error) (verdict, bool) {
 	}
 	v := verdict{Status: exitFailed}
 	switch {
-	case e.Signal == syscall.SIGKILL:
+	case e.OutOfMemory:
+		v.Hint = "give the step more with --memory"
+	case e.Signal == syscall.SIGKILL, e.Code == 128+int(syscall.SIGKILL):
 		v.Hint = "the command was killed: when the machine runs out of memory the kernel does that"
 	case e.Signal == syscall.SIGSYS:
 		v.Hint = "the command made a system call that the sandbox does not allow"
@@ -159,9 +167,19 @@ func dockerfileRule(err error) (verdict, bool) {
 	case errors.As(err, &e):
 		return verdict{exitDockerfile, e.Hint}, true
 	case errors.As(err, &missing):
-		return verdict{exitDockerfile, "another name or place is given with --file"}, true
+		return verdict{exitDockerfile, dockerfileHint(missing)}, true
 	}
 	return verdict{}, false
+}
+
+func dockerfileHint(e *engine.NoDockerfileError) string {
+	switch {
+	case e.File == "":
+		return "another name or place is given with --file"
+	case e.Nearest != "":
+		return fmt.Sprintf("did you mean --file %s?", e.Nearest)
+	}
+	return "--file is a path from where you are, not from the context (in one that is a tar, a URL or a repository: from its root)"
 }
 
 // givenRule: a step needs what only the command line can give.
@@ -182,20 +200,6 @@ func snapshotRule(err error) (verdict, bool) {
 	var e *snapshot.ImpossibleError
 	return verdict{exitMachine, "leave --snapshotter away (and CAIRN_SNAPSHOTTER): cairn takes what works; cairn doctor says what that is"},
 		errors.As(err, &e)
-}
-
-func diskRule(err error) (verdict, bool) {
-	switch {
-	case errors.Is(err, syscall.ENOSPC):
-		return verdict{exitMachine, "the disk is full: remove images with cairn rmi (or everything with cairn rmi --all), or use another disk with --root or CAIRN_ROOT"}, true
-	case errors.Is(err, syscall.EDQUOT):
-		return verdict{exitMachine, "your disk quota is used up: use another disk with --root or CAIRN_ROOT"}, true
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return verdict{exitMachine, "raise the limit of open files (ulimit -n)"}, true
-	case errors.Is(err, syscall.EROFS):
-		return verdict{exitMachine, "use a writable directory with --root or CAIRN_ROOT"}, true
-	}
-	return verdict{}, false
 }
 
 func storeRule(err error) (verdict, bool) {
@@ -247,6 +251,15 @@ func networkRule(err error) (verdict, bool) {
 		return verdict{exitRegistry, "check the address and the network; for a proxy set HTTPS_PROXY"}, true
 	}
 	return verdict{}, false
+}
+
+// userRule: `cairn run` of a user that the image does not have. A build's step brings its own hint.
+func userRule(err error) (verdict, bool) {
+	var step *engine.StepError
+	if errors.As(err, &step) || !errors.Is(err, user.ErrNoPasswdEntries) && !errors.Is(err, user.ErrNoGroupEntries) {
+		return verdict{}, false
+	}
+	return verdict{exitFailed, "give a number, or a name that is in the image's /etc/passwd and /etc/group"}, true
 }
 
 // stepRule: a step failed for no reason known above: a file that COPY names is not there, a name that cannot be resolved.

@@ -74,7 +74,7 @@ func runSave(ctx context.Context, sh *shell, st *store.Store, names []string, o 
 	}
 	write := func(w io.Writer) error { return archive.Write(ctx, w, images, st, opts) }
 	if o.Output == "-" {
-		return files.Buffered(sh.stdout, write)
+		return files.Buffered(sh.out, write)
 	}
 	err = files.Output(o.Output, write)
 	if errors.Is(err, syscall.EISDIR) {

@@ -22,15 +22,15 @@ func newVersionCommand(sh *shell) *cli.Command {
 		v := struct{ Version, GoVersion, Os, Arch string }{Version, runtime.Version(), runtime.GOOS, runtime.GOARCH}
 		switch format {
 		case "":
-			_, err := fmt.Fprintf(sh.stdout, "cairn version %s (%s, %s/%s)\n", v.Version, v.GoVersion, v.Os, v.Arch)
+			_, err := fmt.Fprintf(sh.out, "cairn version %s (%s, %s/%s)\n", v.Version, v.GoVersion, v.Os, v.Arch)
 			return err
 		case "json":
-			return json.NewEncoder(sh.stdout).Encode(v)
+			return json.NewEncoder(sh.out).Encode(v)
 		}
 		t, err := parseTemplate(format)
 		if err != nil {
 			return err
 		}
-		return execute(sh.stdout, t, v)
+		return execute(sh.out, t, v)
 	})
 }

@@ -3,7 +3,6 @@ package container
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ func newProcess(config dockerspec.DockerOCIImageConfig, t *tree.Tree, o Options)
 	}
 	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(t.Passwd()), bytes.NewReader(t.Group()))
 	if err != nil {
-		return p, fmt.Errorf("find user %s in the image: %w", spec, err)
+		return p, err // it names the user
 	}
 	p.UID, p.GID = uint32(u.Uid), uint32(u.Gid)
 	for _, g := range u.Sgids {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"syscall"
 )
 
@@ -15,6 +16,10 @@ type NotFoundError struct {
 	Nearest string
 	// HiddenBy is the .dockerignore pattern that hides it, or empty.
 	HiddenBy string
+	// Link is the target of the symbolic link LinkPath, which is on the way to Source and leads nowhere; both empty without one.
+	Link, LinkPath string
+	// Outside says that Source leads out of the context.
+	Outside bool
 }
 
 func (e *NotFoundError) Error() string {
@@ -22,6 +27,12 @@ func (e *NotFoundError) Error() string {
 	switch {
 	case e.HiddenBy != "":
 		msg += fmt.Sprintf(": it is excluded by the .dockerignore pattern %q", e.HiddenBy)
+	case e.Outside:
+		msg += ": it is outside of the context"
+	case e.Link != "" && path.Clean("/"+e.LinkPath) == path.Clean("/"+e.Source):
+		msg += fmt.Sprintf(": it is a symbolic link to %q, which is not there", e.Link)
+	case e.Link != "":
+		msg += fmt.Sprintf(": %q is a symbolic link to %q, which is not there", e.LinkPath, e.Link)
 	case e.Nearest != "":
 		msg += fmt.Sprintf(", did you mean %q?", e.Nearest)
 	}

@@ -164,6 +164,9 @@ func one(ctx context.Context, from Source, name, written string) (File, error) {
 func notFound(ctx context.Context, from Source, name, written string) error {
 	e := &NotFoundError{Source: written}
 	if c, ok := from.(interface{ Hidden(string) (string, bool) }); ok {
+		if e.Outside = outside(written); e.Outside {
+			return e
+		}
 		if pattern, hidden := c.Hidden(name); hidden {
 			e.HiddenBy = pattern
 			return e
@@ -181,6 +184,10 @@ func notFound(ctx context.Context, from Source, name, written string) error {
 		if err != nil {
 			break
 		}
+		if i := slices.IndexFunc(files, func(f File) bool { return path.Base(f.Path) == part }); i >= 0 {
+			e.LinkPath, e.Link = files[i].Path, files[i].Link
+			break
+		}
 		if near := nearest(part, files); near != "" {
 			e.Nearest = path.Join(path.Join(parts[:i]...), near)
 			whole := path.Join(e.Nearest, path.Join(parts[i+1:]...))
@@ -191,6 +198,12 @@ func notFound(ctx context.Context, from Source, name, written string) error {
 		break
 	}
 	return e
+}
+
+// outside says whether a source as written leads above the root.
+func outside(written string) bool {
+	p := path.Clean(strings.TrimLeft(written, "/"))
+	return p == ".." || strings.HasPrefix(p, "../")
 }
 
 // nearest returns the name most like s, upper and lower case being the same; "" when none is alike, and for one or two

@@ -45,10 +45,10 @@ func storeFinding(root string) Finding {
 }
 
 // cgroupFinding makes a control group below this process's own.
-func cgroupFinding() Finding {
+func cgroupFinding(m *Machine) Finding {
 	f := Finding{
 		Name: "delegated cgroup", Status: Lesser, Cost: "--memory, --cpus and --pids-limit do not work",
-		Fixes: []Fix{{You, "start cairn with systemd-run --user --scope -p Delegate=yes cairn ..."}},
+		Fixes: m.cgroupFixes(),
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -81,7 +81,7 @@ func cgroupFinding() Finding {
 // privateFixes are for the programs that give a network namespace a way out.
 func (m *Machine) privateFixes() []Fix {
 	for _, p := range []string{"pasta", "slirp4netns"} {
-		if path, err := exec.LookPath(p); err == nil {
+		if path := m.lookPath(p); path != "" {
 			return []Fix{{Root, path + " has to be able to open /dev/net/tun: chmod 666 /dev/net/tun"}}
 		}
 	}

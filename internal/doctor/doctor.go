@@ -76,9 +76,9 @@ func Examine(ctx context.Context, o Options) (Report, error) {
 	m := &r.Machine
 	best := enter(ctx, o, sandbox.IDsAuto, sandbox.IsolationAuto)
 	r.Works = best.err == nil && best.answer.Ran == ""
-	r.add(usernsFinding(ctx, o, m), mapFinding(ctx, o, m), emulationFinding(ctx, o))
+	r.add(usernsFinding(ctx, o, m), mapFinding(ctx, o, m), emulationFinding(ctx, o, r.Works))
 	r.add(best.findings(m)...)
-	r.add(storeFinding(o.StoreRoot), cgroupFinding(), gitFinding(m))
+	r.add(storeFinding(o.StoreRoot), cgroupFinding(m), gitFinding(m))
 	r.add(credentialFindings()...)
 	r.add(runFinding(m, best))
 	return r, ctx.Err()

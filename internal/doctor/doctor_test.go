@@ -37,13 +37,47 @@ func TestHints(t *testing.T) {
 		{"no tool in Rocky", Machine{UID: 5, Distribution: "rocky", Like: []string{"rhel", "centos", "fedora"}}, sandbox.SetupError{Stage: sandbox.StageNewgid, Text: "newgidmap is not installed"}, nil, "dnf install shadow-utils"},
 		{"tool refuses", Machine{UID: 5}, sandbox.SetupError{Stage: sandbox.StageNewuid, Text: "exit status 1: newuidmap: write to uid_map failed"}, nil, "setcap cap_setuid=ep"},
 		{"no range", Machine{UID: 5, User: "eve"}, sandbox.SetupError{Stage: sandbox.StageMaps, Text: "no range for eve in /etc/subuid"}, nil, "usermod --add-subuids"},
+		{"no range, no name", Machine{UID: 5, User: "5"}, sandbox.SetupError{Stage: sandbox.StageMaps, Text: "no range for 5 in /etc/subuid"}, nil, "useradd --no-create-home --uid 5 builder && usermod --add-subuids"},
 		{"one id", Machine{UID: 5, User: "eve"}, sandbox.SetupError{Stage: sandbox.StageUser, Errno: syscall.EINVAL}, nil, "usermod --add-subuids"},
 		{"nothing known", Machine{UID: 5}, sandbox.SetupError{Stage: "limit capabilities", Errno: syscall.EIO}, nil, "cairn doctor"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.machine.sysctl = func(name string) string { return c.sysctl[name] }
+			c.machine.lookPath = func(name string) string { return "/usr/bin/" + name }
+			c.machine.subRanges = readRanges
+			c.machine.HasName = c.machine.User != "5"
 			got := c.machine.Hint(&c.failed)
 			assert.Assert(t, strings.Contains(got, c.want), "%q", got)
+		})
+	}
+}
+
+// What gives a command more ids, or a control group, depends on what is there already.
+func TestFixesFitTheMachine(t *testing.T) {
+	installed := func(name string) string { return "/usr/bin/" + name }
+	none := func(string) string { return "" }
+	mine := func(string) []subRange { return []subRange{{"eve", 100000, 65536}} }
+	nobodys := func(string) []subRange { return nil }
+	for _, c := range []struct {
+		name    string
+		fixes   func(*Machine) []Fix
+		machine Machine
+		want    string
+		not     string
+	}{
+		{"ids, no tool", (*Machine).idFixes, Machine{UID: 5, User: "eve", HasName: true, lookPath: none, subRanges: nobodys, Distribution: "debian"}, "apt-get install uidmap", ""},
+		{"ids, no range", (*Machine).idFixes, Machine{UID: 5, User: "eve", HasName: true, lookPath: installed, subRanges: nobodys}, "usermod --add-subuids", "install"},
+		{"ids, a range", (*Machine).idFixes, Machine{UID: 5, User: "eve", HasName: true, lookPath: installed, subRanges: mine}, "--ids one", "install"},
+		{"cgroup, systemd", (*Machine).cgroupFixes, Machine{UID: 5, Systemd: true}, "systemd-run --user --scope", ""},
+		{"cgroup, root", (*Machine).cgroupFixes, Machine{Systemd: true}, "systemd-run --scope", "--user"},
+		{"cgroup, no systemd", (*Machine).cgroupFixes, Machine{UID: 5}, "mkdir /sys/fs/cgroup/cairn", "systemd"},
+		{"cgroup, docker", (*Machine).cgroupFixes, Machine{UID: 5, Runtime: "docker", Systemd: true}, "start this container with --memory", "systemd"},
+		{"cgroup, kubernetes", (*Machine).cgroupFixes, Machine{UID: 5, Runtime: "kubernetes"}, "limits: {memory", "systemd"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := sentence(c.fixes(&c.machine))
+			assert.Assert(t, strings.Contains(got, c.want), "%q", got)
+			assert.Assert(t, c.not == "" || !strings.Contains(got, c.not), "%q", got)
 		})
 	}
 }

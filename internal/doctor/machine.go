@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"os"
+	"os/exec"
 	"os/user"
 	"slices"
 	"strconv"
@@ -19,22 +20,33 @@ type Machine struct {
 	// Runtime is the container around: docker, podman, kubernetes, lxc, or "" for none that shows.
 	Runtime string `json:"runtime,omitempty"`
 	// CI is the service that runs this: github, gitlab, forgejo, another, or "" for none that shows.
-	CI     string `json:"ci,omitempty"`
-	User   string `json:"user"`
-	UID    int    `json:"uid"`
-	Kernel string `json:"kernel"`
+	CI   string `json:"ci,omitempty"`
+	User string `json:"user"`
+	UID  int    `json:"uid"`
+	// HasName is false for a user id that no user database has; User is then the number.
+	HasName bool   `json:"hasName"`
+	Kernel  string `json:"kernel"`
 	// Program is this program's file.
 	Program string `json:"program"`
+	// Systemd says that it manages this machine.
+	Systemd bool `json:"systemd"`
 
-	sysctl func(string) string
+	sysctl    func(string) string
+	lookPath  func(string) string
+	subRanges func(file string) []subRange
 }
 
 // ThisMachine looks around.
 func ThisMachine() Machine {
-	m := Machine{UID: os.Getuid(), User: strconv.Itoa(os.Getuid()), Runtime: containerRuntime(), CI: ciService(), sysctl: readSysctl}
-	if u, err := user.Current(); err == nil {
-		m.User = u.Username
+	m := Machine{
+		UID: os.Getuid(), User: strconv.Itoa(os.Getuid()), Runtime: containerRuntime(), CI: ciService(),
+		sysctl: readSysctl, lookPath: lookPath, subRanges: readRanges,
 	}
+	if name := userName(m.User); name != "" {
+		m.User, m.HasName = name, true
+	}
+	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
+	m.Systemd = err == nil
 	m.Kernel = readSysctl("kernel/osrelease")
 	m.Program, _ = os.Executable()
 	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
@@ -44,6 +56,28 @@ func ThisMachine() Machine {
 		}
 	}
 	return m
+}
+
+// userName is the name of a user id, "" when it has none. getent knows the users who are not in /etc/passwd (LDAP).
+func userName(uid string) string {
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username
+	}
+	out, err := exec.Command("getent", "passwd", uid).Output()
+	if err != nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(string(out), ":")
+	return name
+}
+
+// lookPath is where a program is, or "".
+func lookPath(program string) string {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // readRelease reads os-release(5).

@@ -45,10 +45,10 @@ func readRanges(file string) []subRange {
 }
 
 // freeRange finds rangeSize ids that nobody has.
-func freeRange() uint64 {
+func (m *Machine) freeRange() uint64 {
 	first := uint64(100000)
 	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
-		for _, r := range readRanges(file) {
+		for _, r := range m.subRanges(file) {
 			first = max(first, r.first+r.count)
 		}
 	}
@@ -58,7 +58,7 @@ func freeRange() uint64 {
 // shared names another user whose subordinate ids are also the user's; "" when there is none.
 func (m *Machine) shared() string {
 	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
-		all := readRanges(file)
+		all := m.subRanges(file)
 		for _, mine := range all {
 			if !m.mine(mine) {
 				continue
@@ -77,7 +77,7 @@ func (m *Machine) mine(r subRange) bool { return r.owner == m.User || r.owner ==
 // ranges are the user's in a file, as text.
 func (m *Machine) ranges(file string) string {
 	var list []string
-	for _, r := range readRanges(file) {
+	for _, r := range m.subRanges(file) {
 		if m.mine(r) {
 			list = append(list, fmt.Sprintf("%d-%d", r.first, r.first+r.count-1))
 		}

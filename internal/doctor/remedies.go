@@ -10,9 +10,13 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// Hint is the remedy for a sandbox that could not be made, in one line; "" when none is known.
-func (m *Machine) Hint(e *sandbox.SetupError) string {
-	fixes := m.remedies(e)
+// Hint is the remedy for a sandbox that could not be made, in one line; it points at cairn doctor when none is known.
+func (m *Machine) Hint(e *sandbox.SetupError) string { return sentence(m.remedies(e)) }
+
+// LimitsHint is the remedy for bounds of memory, processors or processes that could not be set, in one line.
+func (m *Machine) LimitsHint() string { return sentence(m.cgroupFixes()) }
+
+func sentence(fixes []Fix) string {
 	texts := make([]string, 0, len(fixes))
 	for _, f := range fixes {
 		texts = append(texts, f.String())
@@ -56,7 +60,7 @@ func (m *Machine) remedies(e *sandbox.SetupError) []Fix {
 			return []Fix{storeFix()}
 		}
 	case sandbox.StageUser:
-		return append([]Fix{{Root, m.install("uidmap")}}, m.rangeFixes()...)
+		return m.idFixes()
 	case sandbox.StageChroot:
 		return []Fix{{Container, "user root and the capability SYS_CHROOT"}}
 	case sandbox.StageClone:
@@ -169,12 +173,45 @@ func (m *Machine) toolFixes(e *sandbox.SetupError) []Fix {
 	return fixes
 }
 
+// idFixes are for a user of the image whose id is not mapped.
+func (m *Machine) idFixes() []Fix {
+	fixes := m.rangeFixes()
+	if m.lookPath("newuidmap") == "" {
+		return append([]Fix{{Root, m.install("uidmap")}}, fixes...)
+	}
+	if m.ranges("/etc/subuid") == "" || m.ranges("/etc/subgid") == "" {
+		return fixes
+	}
+	return append([]Fix{{You, "use --ids one, where every id can be had"}}, fixes...)
+}
+
 // rangeFixes give the user subordinate ids.
 func (m *Machine) rangeFixes() []Fix {
 	if m.UID == 0 {
 		return nil
 	}
-	first := freeRange()
+	first := m.freeRange()
 	last := first + rangeSize - 1
-	return []Fix{{Root, fmt.Sprintf("usermod --add-subuids %d-%d --add-subgids %d-%d %s", first, last, first, last, m.User)}}
+	user, before := m.User, ""
+	if !m.HasName { // neither usermod nor newuidmap knows a user who is only a number
+		user = "builder"
+		before = fmt.Sprintf("useradd --no-create-home --uid %d %s && ", m.UID, user)
+	}
+	return []Fix{{Root, fmt.Sprintf("%susermod --add-subuids %d-%d --add-subgids %d-%d %s", before, first, last, first, last, user)}}
+}
+
+// cgroupFixes give the user a control group to divide.
+func (m *Machine) cgroupFixes() []Fix {
+	switch {
+	case m.Runtime == "kubernetes":
+		return []Fix{{Container, "resources: {limits: {memory: SIZE, cpu: NUMBER}}, which hold for all that runs in it"}}
+	case m.Runtime != "":
+		return []Fix{{Container, "--memory, --cpus and --pids-limit of its own, which hold for all that runs in it"}}
+	case m.Systemd && m.UID == 0:
+		return []Fix{{You, "start cairn in a cgroup of its own: systemd-run --scope --property=Delegate=yes cairn ..."}}
+	case m.Systemd:
+		return []Fix{{You, "start cairn in a cgroup of its own: systemd-run --user --scope --property=Delegate=yes cairn ..."}}
+	}
+	return []Fix{{Root, fmt.Sprintf("mkdir /sys/fs/cgroup/cairn && chown -R %d /sys/fs/cgroup/cairn, and then move your shell there: "+
+		"echo PID > /sys/fs/cgroup/cairn/cgroup.procs", m.UID)}}
 }

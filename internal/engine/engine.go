@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"path"
 	"runtime"
 	"sync"
 	"time"
@@ -332,15 +331,9 @@ func (e *engine) stepError(w *workspace, err error) error {
 	if errors.As(err, &step) || errors.Is(err, ErrNeedsNamespace) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	se := &StepError{Step: w.id, Name: w.step.Name, File: e.plan.File.Name, Range: w.step.Range, Err: err}
+	se := &StepError{Step: w.id, Name: w.step.Name, Trigger: w.step.Trigger, File: e.plan.File.Name, Range: w.step.Range, Err: err}
 	se.Excerpt = excerpt(e.plan.File, w.step.Range)
-	var place *copier.PlaceError
-	if errors.As(err, &place) && place.Link != "" {
-		se.Hint = "COPY does not follow links below its destination: copy what belongs there to " + path.Join("/", path.Dir(place.Path), place.Link) + "/ by itself"
-		if path.IsAbs(place.Link) {
-			se.Hint = "COPY does not follow links below its destination: copy what belongs there to " + place.Link + "/ by itself"
-		}
-	}
+	se.Hint = stepHint(err)
 	if w.tail != nil {
 		se.Tail = w.tail.bytes()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/planner"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // ErrNeedsNamespace says that a step has to run, or a layer directory has to be read, and this process is not in a user
@@ -18,6 +19,8 @@ type StepError struct {
 	// Step is its display number, Name what was shown.
 	Step int
 	Name string
+	// Trigger says that it is an ONBUILD trigger of its base: the Dockerfile's lines show only the FROM.
+	Trigger bool
 	// File and Range are where the Dockerfile says so; Excerpt are the lines, ready to print.
 	File    string
 	Range   dockerfile.Range
@@ -29,23 +32,45 @@ type StepError struct {
 	Err  error
 }
 
+// Error is one short line. It leaves out what Excerpt shows: the instruction.
 func (e *StepError) Error() string {
-	return fmt.Sprintf("%s:%d: %s: %v", e.File, e.Range.Start, e.Name, e.Err)
+	place := fmt.Sprintf("%s:%d: ", e.File, e.Range.Start)
+	if e.Excerpt == "" || e.Trigger {
+		place += shortName(e.Name) + ": "
+	}
+	return place + e.Err.Error()
+}
+
+// shortName cuts a step's name, which may be a whole script, at 80 characters.
+func shortName(name string) string {
+	line, _, more := strings.Cut(name, "\n")
+	if r := []rune(line); len(r) > 80 {
+		line, more = string(r[:79]), true
+	}
+	if more {
+		line += "…"
+	}
+	return line
 }
 
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// CommandError is a RUN command that ended with a status other than 0.
+// CommandError is a RUN command that ended with a status other than 0, or could not be started.
 type CommandError struct {
 	Args []string
-	// Code is the exit code, 128+n for signal n.
+	// Code is the exit code: 128+n for signal n, and as a shell gives them 127 and 126 for a program that is missing or that
+	// cannot be executed.
 	Code int
 	Err  error
 }
 
+// Error says how the command ended and leaves out which it was: the step's name says that.
 func (e *CommandError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	if setup := (*sandbox.SetupError)(nil); errors.As(e.Err, &setup) {
+		return fmt.Sprintf("process could not be started: %v (exit code: %d)", setup, e.Code)
+	}
+	return fmt.Sprintf("process did not complete successfully: %v", e.Err)
 }
 
 // Unwrap returns the sandbox's error.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cairnbuild/cairn/dockerfile"
@@ -50,12 +51,23 @@ const maxDockerfile = 16 << 20
 // defaultNames are tried in order when no -f is given.
 var defaultNames = []string{"Dockerfile", "dockerfile", "Containerfile"}
 
-// NoDockerfileError says that none of the default names is in the context.
-type NoDockerfileError struct{ Dir string }
+// NoDockerfileError says that there is no Dockerfile: File is not there or none, or without a File none of the default names is in Dir.
+type NoDockerfileError struct {
+	Dir, File string
+	// Nearest is where File is, when it was meant to be in the context.
+	Nearest string
+	Err     error
+}
 
 func (e *NoDockerfileError) Error() string {
+	if e.File != "" {
+		return fmt.Sprintf("read Dockerfile: %v", e.Err)
+	}
 	return fmt.Sprintf("no Dockerfile in %s (looked for %s)", e.Dir, strings.Join(defaultNames, ", "))
 }
+
+// Unwrap returns the cause, if there is one.
+func (e *NoDockerfileError) Unwrap() error { return e.Err }
 
 // openProject reads the Dockerfile and the ignore file; a context directory is read when a step asks for it, one that comes as a tar or
 // from somewhere else now.
@@ -113,11 +125,24 @@ func readDockerfile(o *Input) (string, []byte, error) {
 			return name, data, nil
 		case errors.Is(err, fs.ErrNotExist) && o.Dockerfile == "":
 			continue
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
+			e := &NoDockerfileError{Dir: o.Context, File: name, Err: err}
+			if inContext := filepath.Join(o.Context, name); fileExists(inContext) {
+				e.Nearest = inContext
+			} else if below := filepath.Join(name, defaultNames[0]); fileExists(below) {
+				e.Nearest = below
+			}
+			return "", nil, e
 		default:
 			return "", nil, fmt.Errorf("read Dockerfile: %w", err)
 		}
 	}
 	return "", nil, &NoDockerfileError{Dir: o.Context}
+}
+
+func fileExists(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // readIgnore finds the ignore file: the one named after the Dockerfile wins over the context's.
@@ -164,7 +189,11 @@ func (pr *project) dockerfileInContext(ctx context.Context, given string) (strin
 			return "", nil, fmt.Errorf("read Dockerfile: %w", err)
 		}
 	}
-	return "", nil, &NoDockerfileError{Dir: "the context"}
+	e := &NoDockerfileError{Dir: "the context"}
+	if given != "" {
+		e.File, e.Err = given, &fs.PathError{Op: "open", Path: given, Err: fs.ErrNotExist}
+	}
+	return "", nil, e
 }
 
 // fetchContext brings a context that is a tar on standard input, a git repository or a URL here.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
@@ -26,7 +27,7 @@ func Pull(ctx context.Context, s *store.Store, ref oci.Reference, p oci.Platform
 		}
 	}
 	if err != nil {
-		return oci.Image{}, err
+		return oci.Image{}, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
 	return found.image, s.Sync(ctx)
 }

@@ -140,7 +140,7 @@ func relative(p string) string {
 func processFor(t *tree.Tree, spec string, env []string, dir string) (sandbox.Process, error) {
 	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(t.Passwd()), bytes.NewReader(t.Group()))
 	if err != nil {
-		return sandbox.Process{}, fmt.Errorf("unable to find user %s: %w", spec, err)
+		return sandbox.Process{}, err // it names the user
 	}
 	p := sandbox.Process{Env: append([]string(nil), env...), Dir: dir, UID: uint32(u.Uid), GID: uint32(u.Gid)}
 	for _, g := range u.Sgids {

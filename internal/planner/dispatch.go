@@ -127,7 +127,7 @@ func (d *dispatcher) addStep(text string, r dockerfile.Range, op Operation) *Ste
 	if d.onbuild {
 		name += "ONBUILD "
 	}
-	step := &Step{Name: name + text, Range: r, Parent: d.Final, Op: op, NoCache: d.noCache}
+	step := &Step{Name: name + text, Range: r, Parent: d.Final, Op: op, NoCache: d.noCache, Trigger: d.onbuild}
 	d.Steps = append(d.Steps, step)
 	d.Final = step
 	return step

@@ -42,6 +42,8 @@ type Step struct {
 	Range dockerfile.Range
 	// Parent is the step below, nil for an empty file system.
 	Parent *Step
+	// Trigger says that it comes from an ONBUILD of the base; Range is then that of the FROM.
+	Trigger bool
 	// NoCache says that no recorded result may be used.
 	NoCache bool
 	Op      Operation

@@ -32,6 +32,9 @@ const (
 // Modes lists what New knows.
 func Modes() []string { return []string{Auto, Plain, TTY, JSON, RawJSON, Quiet} }
 
+// IsMachine says whether a mode is for a program.
+func IsMachine(mode string) bool { return mode == JSON || mode == RawJSON }
+
 // Display draws events.
 type Display interface {
 	// Event draws one event. Calls must not overlap.

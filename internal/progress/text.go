@@ -92,8 +92,11 @@ func summary(ev engine.Event) string {
 	return fmt.Sprintf("built %s in %s", Visible(ev.Name), seconds(ev.Duration))
 }
 
-// tailLines is how many of a failed step's last lines are shown.
-const tailLines = 20
+// tailLines is how many of a failed step's last lines are shown, and tailWidth how many characters of each.
+const (
+	tailLines = 20
+	tailWidth = 500
+)
 
 // PrintFailure shows what is worth seeing of a failed step before its error: the end of its output, and the Dockerfile's lines.
 func PrintFailure(w io.Writer, e *engine.StepError) {
@@ -104,11 +107,19 @@ func PrintFailure(w io.Writer, e *engine.StepError) {
 			lines = lines[len(lines)-tailLines:]
 		}
 		for _, l := range lines {
-			fmt.Fprintln(w, clean(l, false))
+			fmt.Fprintln(w, Shorten(clean(l, false), tailWidth))
 		}
 		fmt.Fprintln(w, "------")
 	}
 	if e.Excerpt != "" {
 		fmt.Fprintf(w, "%s\n", Visible(strings.TrimRight(e.Excerpt, "\n")))
 	}
+}
+
+// Shorten cuts text at a number of characters, of which the last is an ellipsis.
+func Shorten(text string, limit int) string {
+	if r := []rune(text); len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return text
 }

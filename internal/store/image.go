@@ -272,7 +272,7 @@ func (s *Store) Image(ctx context.Context, desc Descriptor, want oci.Platform) (
 		return oci.Image{}, err
 	}
 	for _, m := range all {
-		if vanished(s.blobPath(m.Digest)) {
+		if files.Missing(s.blobPath(m.Digest)) {
 			continue // a pull for one platform leaves the others out
 		}
 		return oci.ReadImage(ctx, s, m)
