@@ -152,10 +152,14 @@ func registryRule(err error) (verdict, bool) {
 	var auth *registry.AuthError
 	var missing *registry.NotFoundError
 	switch {
+	case errors.As(err, &auth) && auth.Helper != "":
+		return verdict{exitRegistry, "install the credential helper or mend it, or take it out of that file and log in again with `docker login` or `podman login`"}, true
 	case errors.As(err, &auth):
 		return verdict{exitRegistry, "log in with `docker login` or `podman login`; cairn reads their credentials"}, true
 	case errors.As(err, &missing):
 		return verdict{exitRegistry, "check the name and the tag; a private repository looks the same without a login"}, true
+	case errors.Is(err, registry.ErrRateLimited):
+		return verdict{exitRegistry, "wait, or log in with `docker login` or `podman login`: those who are known may ask more often"}, true
 	}
 	return verdict{}, false
 }

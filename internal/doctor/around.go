@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/cairnbuild/cairn/internal/sys"
+	"github.com/cairnbuild/cairn/oci/registry"
 )
 
 // little is the free space below which a build of any size is likely to fail.
@@ -97,46 +97,21 @@ func gitFinding(m *Machine) Finding {
 	return Finding{Name: "git", Status: OK, Detail: path}
 }
 
-// credentialFindings look for the helpers that docker's configuration names.
+// credentialFindings look for the helpers that docker's and podman's configurations name.
 func credentialFindings() []Finding {
-	dir := os.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil
-		}
-		dir = filepath.Join(home, ".docker")
-	}
-	file := filepath.Join(dir, "config.json")
-	b, err := os.ReadFile(file)
+	helpers, err := registry.CredentialHelpers()
 	if err != nil {
-		return nil // nobody has logged in with it
-	}
-	var config struct {
-		CredsStore  string            `json:"credsStore"`
-		CredHelpers map[string]string `json:"credHelpers"`
-	}
-	if err := json.Unmarshal(b, &config); err != nil {
-		return []Finding{{Name: "registry credentials", Status: Missing, Detail: file + ": " + err.Error(), Cost: "nobody is logged in to any registry"}}
-	}
-	users := map[string]string{} // helper -> who uses it
-	for registry, helper := range config.CredHelpers {
-		users[helper] = registry
-	}
-	if config.CredsStore != "" {
-		users[config.CredsStore] = "all registries"
+		return []Finding{{Name: "registry credentials", Status: Missing, Detail: err.Error(), Cost: "nobody is logged in to any registry"}}
 	}
 	var out []Finding
-	for helper, whose := range users {
-		program := "docker-credential-" + helper
-		f := Finding{Name: "credential helper " + helper, Status: OK, Detail: "for " + whose}
-		if _, err := exec.LookPath(program); err != nil {
-			f.Status, f.Detail = Missing, fmt.Sprintf("%s names it for %s, and %s is not in PATH", file, whose, program)
+	for _, h := range helpers {
+		f := Finding{Name: "credential helper " + h.Name, Status: OK, Detail: "for " + h.Whose()}
+		if h.Missing() {
+			f.Status, f.Detail = Missing, fmt.Sprintf("%s names it for %s, and %s is not in PATH", h.File, h.Whose(), h.Program)
 			f.Cost = "no login there"
-			f.Fixes = []Fix{{You, fmt.Sprintf("install %s, or take %q out of %s and log in again", program, helper, file)}}
+			f.Fixes = []Fix{{You, fmt.Sprintf("install %s, or take %q out of %s and log in again", h.Program, h.Name, h.File)}}
 		}
 		out = append(out, f)
 	}
-	slices.SortFunc(out, func(a, b Finding) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

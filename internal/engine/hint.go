@@ -15,9 +15,9 @@ import (
 
 // stepHint is a way out for a step that failed; "" when there is none to tell.
 func stepHint(err error) string {
-	var place *copy.PlaceError
-	var missing *copy.NotFoundError
-	var option *copy.OptionError
+	var place *copier.PlaceError
+	var missing *copier.NotFoundError
+	var option *copier.OptionError
 	var file *fs.PathError
 	switch {
 	case errors.As(err, &place) && place.Link != "":
@@ -38,7 +38,7 @@ func stepHint(err error) string {
 	return ""
 }
 
-func missingHint(e *copy.NotFoundError) string {
+func missingHint(e *copier.NotFoundError) string {
 	switch {
 	case e.HiddenBy != "":
 		return "take it out of .dockerignore, or add the line !" + strings.TrimPrefix(path.Clean(e.Source), "/")

@@ -146,3 +146,27 @@ func TestAuthErrorSaysWhereItLooked(t *testing.T) {
 	_, err = newClient(t, Options{}).Resolve(t.Context(), ref)
 	assert.ErrorContains(t, err, "read credentials "+path)
 }
+
+// A credential helper that is missing, or fails, is not the same as nobody having logged in.
+func TestAuthErrorNamesTheHelper(t *testing.T) {
+	host, home := private(t)
+	ref := parse(t, host+"/me/app:1")
+	bin := filepath.Join(home, "bin")
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	config := writeFile(t, fmt.Sprintf(`{"credHelpers":{%q:"test","other.example":"gone"}}`, host), home, ".docker", "config.json")
+	denied := func(want string) {
+		t.Helper()
+		_, err := newClient(t, Options{}).Resolve(t.Context(), ref)
+		var auth *AuthError
+		assert.Assert(t, errors.As(err, &auth), "%v", err)
+		assert.ErrorContains(t, err, want)
+	}
+	denied("docker-credential-test, which " + config + " names for " + host + ", is not in PATH")
+	helper := writeFile(t, "#!/bin/sh\necho the agent is locked; exit 1\n", home, "bin", "docker-credential-test")
+	assert.NilError(t, os.Chmod(helper, 0o755))
+	denied("docker-credential-test, which " + config + " names for " + host + ", failed: the agent is locked")
+	writeFile(t, "#!/bin/sh\necho credentials not found in native keychain; exit 1\n", home, "bin", "docker-credential-test")
+	denied("denied")
+	writeFile(t, `{"credsStore":"nowhere"}`, home, ".docker", "config.json")
+	denied("docker-credential-nowhere, which " + config + " names for all registries, is not in PATH")
+}

@@ -22,10 +22,15 @@ type AuthError struct {
 	HadCredentials bool
 	// Looked are the places where credentials were looked for.
 	Looked []string
+	// Helper says why the credential helper for the registry gave none; "" when there is no helper, or it has none.
+	Helper string
 	Err    error
 }
 
 func (e *AuthError) Error() string {
+	if e.Helper != "" {
+		return fmt.Sprintf("access to %s denied: %s", e.Ref.FamiliarRepository(), e.Helper)
+	}
 	if e.HadCredentials {
 		return fmt.Sprintf("access to %s denied with the credentials for %s", e.Ref.FamiliarRepository(), e.Ref.Domain())
 	}
@@ -59,7 +64,7 @@ func (c *Client) translate(ctx context.Context, r oci.Reference, err error) erro
 		return fmt.Errorf("%w: %w", ErrRateLimited, err)
 	case errors.Is(err, errs.ErrHTTPUnauthorized), errors.Is(err, errs.ErrNoNewChallenge), errors.Is(err, errs.ErrEmptyChallenge),
 		errors.Is(err, errs.ErrNoLogin):
-		return c.authError(r, err)
+		return c.authError(ctx, r, err)
 	}
 	// regclient's outermost words only repeat what the caller says of the request.
 	for strings.HasPrefix(err.Error(), "failed to ") && errors.Unwrap(err) != nil {
@@ -68,10 +73,10 @@ func (c *Client) translate(ctx context.Context, r oci.Reference, err error) erro
 	return err
 }
 
-func (c *Client) authError(r oci.Reference, err error) error {
+func (c *Client) authError(ctx context.Context, r oci.Reference, err error) error {
+	e := &AuthError{Ref: r, Err: err, Helper: helperFailure(ctx, credentialFiles(c.o.DockerConfig), r.Domain())}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := &AuthError{Ref: r, Err: err}
 	if c.creds != nil {
 		e.Looked = c.creds.looked
 		_, e.HadCredentials = c.creds.hosts[config.HostNewName(r.Domain()).Name]
