@@ -4,6 +4,8 @@ import (
 	"errors"
 	"syscall"
 
+	"github.com/cairnbuild/cairn/internal/doctor"
+	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -41,6 +43,9 @@ func machineRule(err error) (verdict, bool) {
 		case sandbox.StageUserns, sandbox.StageMaps, sandbox.StageClone:
 			return verdict{}, false // a limit of namespaces, of which setupRule knows more
 		}
+	}
+	if errors.Is(err, mount.ErrTooManyLower) {
+		return verdict{exitMachine, doctor.LayersFix().String()}, true
 	}
 	for _, m := range machineHints() {
 		if errors.Is(err, m.errno) {

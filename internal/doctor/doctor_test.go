@@ -9,6 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -38,6 +39,7 @@ func TestHints(t *testing.T) {
 		{"tool refuses", Machine{UID: 5}, sandbox.SetupError{Stage: sandbox.StageNewuid, Text: "exit status 1: newuidmap: write to uid_map failed"}, nil, "setcap cap_setuid=ep"},
 		{"no range", Machine{UID: 5, User: "eve"}, sandbox.SetupError{Stage: sandbox.StageMaps, Text: "no range for eve in /etc/subuid"}, nil, "usermod --add-subuids"},
 		{"no range, no name", Machine{UID: 5, User: "5"}, sandbox.SetupError{Stage: sandbox.StageMaps, Text: "no range for 5 in /etc/subuid"}, nil, "useradd --no-create-home --uid 5 builder && usermod --add-subuids"},
+		{"many layers", Machine{UID: 5}, sandbox.SetupError{Stage: sandbox.StageOverlay, Text: mount.ErrTooManyLower.Error()}, nil, "--snapshotter copy"},
 		{"one id", Machine{UID: 5, User: "eve"}, sandbox.SetupError{Stage: sandbox.StageUser, Errno: syscall.EINVAL}, nil, "usermod --add-subuids"},
 		{"nothing known", Machine{UID: 5}, sandbox.SetupError{Stage: "limit capabilities", Errno: syscall.EIO}, nil, "cairn doctor"},
 	} {

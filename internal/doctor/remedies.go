@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cairnbuild/cairn/internal/mount"
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
@@ -56,6 +57,9 @@ func (m *Machine) remedies(e *sandbox.SetupError) []Fix {
 			return m.procFixes()
 		}
 	case sandbox.StageRoot, sandbox.StageOverlay:
+		if e.Text == mount.ErrTooManyLower.Error() {
+			return []Fix{LayersFix()}
+		}
 		if errors.Is(e, syscall.EINVAL) {
 			return []Fix{storeFix()}
 		}
@@ -73,6 +77,11 @@ func (m *Machine) remedies(e *sandbox.SetupError) []Fix {
 		return m.appArmorFixes()
 	}
 	return nil
+}
+
+// LayersFix is for an image of more layers than the kernel's overlay takes.
+func LayersFix() Fix {
+	return Fix{You, "use --snapshotter copy, for which the number of layers does not matter"}
 }
 
 func storeFix() Fix {
