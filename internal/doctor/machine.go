@@ -3,12 +3,15 @@ package doctor
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // Machine is what the remedies depend on.
@@ -38,8 +41,12 @@ type Machine struct {
 
 // ThisMachine looks around.
 func ThisMachine() Machine {
+	uid := os.Getuid()
+	if sandbox.CurrentIsolation() == sandbox.IsolationNamespaces { // there it is root, and what can be done is up to who started it
+		uid = outerUID(uid)
+	}
 	m := Machine{
-		UID: os.Getuid(), User: strconv.Itoa(os.Getuid()), Runtime: containerRuntime(), CI: ciService(),
+		UID: uid, User: strconv.Itoa(uid), Runtime: containerRuntime(), CI: ciService(),
 		sysctl: readSysctl, lookPath: lookPath, subRanges: readRanges,
 	}
 	if name := userName(m.User); name != "" {
@@ -56,6 +63,21 @@ func ThisMachine() Machine {
 		}
 	}
 	return m
+}
+
+// outerUID is what a user id of this process's namespace is in the one around it.
+func outerUID(uid int) int {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return uid
+	}
+	for line := range strings.Lines(string(b)) {
+		var inside, outside, count int
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside <= uid && uid < inside+count {
+			return outside + uid - inside
+		}
+	}
+	return uid
 }
 
 // userName is the name of a user id, "" when it has none. getent knows the users who are not in /etc/passwd (LDAP).
