@@ -13,6 +13,7 @@ package sandbox
 import (
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/cairnbuild/cairn/internal/mount"
 )
@@ -88,6 +89,17 @@ type Rlimit struct {
 	Name string
 	// Soft and Hard; RlimitInfinity for none.
 	Soft, Hard uint64
+}
+
+// String is the limit as `docker run --ulimit` takes it: NAME=SOFT:HARD.
+func (r Rlimit) String() string {
+	number := func(n uint64) string {
+		if n == RlimitInfinity {
+			return "-1"
+		}
+		return strconv.FormatUint(n, 10)
+	}
+	return r.Name + "=" + number(r.Soft) + ":" + number(r.Hard)
 }
 
 // RlimitInfinity is no limit.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -13,7 +14,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/progress"
 	"github.com/cairnbuild/cairn/internal/store"
-	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // BuildOptions are the flags of `cairn build`: what to build, and how to talk about it.
@@ -36,7 +36,7 @@ func newBuildCommand(sh *shell) *cli.Command {
 		Description: "PATH is the context: what COPY and ADD see. With - the context is a tar archive on standard input, or empty when\n" +
 			"a Dockerfile comes there. Options may stand before or after it. The image goes into the store; nothing is\n" +
 			"printed on standard output but what --quiet and --output ask for.",
-		Flags: append(buildFlags(), rungFlags()...),
+		Flags: slices.Concat(buildFlags(), limitFlags(" of each RUN"), rungFlags()),
 	}, 1, 1, func(cc *cli.Context) error {
 		if err := sh.readRungs(cc); err != nil {
 			return err
@@ -65,14 +65,12 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 	if o.Call != "" {
 		return runCall(ctx, sh, st, o)
 	}
-	if sandbox.InNamespace() {
-		maker, done, err := sh.chooseSnapshots(ctx, st)
-		if err != nil {
-			return err
-		}
-		defer done()
-		o.Build.Run.Snapshots = maker
+	here, done, err := sh.findMachine(ctx, st)
+	if err != nil {
+		return err
 	}
+	defer done()
+	o.Build.Machine = here
 	display, err := sh.display(o.Progress)
 	if err != nil {
 		return err
@@ -88,7 +86,7 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 		if err := st.Close(); err != nil {
 			return err
 		}
-		sh.cgroup = !o.Build.Run.Resources.IsZero()
+		sh.cgroup = !o.Build.Run.Limits.Resources.IsZero()
 		return sh.enter(ctx, stdin)
 	}
 	if err == nil {

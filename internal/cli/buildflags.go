@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"github.com/cairnbuild/cairn/internal/engine"
@@ -41,11 +40,6 @@ func buildFlags() []cli.Flag {
 		manyFlag("ssh", "ID[=PATH]", "Let RUN --mount=type=ssh use an agent or keys; default is the agent of SSH_AUTH_SOCK"),
 		manyFlag("add-host", "NAME:IP", "Add a line to /etc/hosts of RUN"),
 		oneFlag("network", "MODE", "Network of RUN: default, host, private or none"),
-		manyFlag("ulimit", "NAME=SOFT[:HARD]", "Limit the resources of RUN"),
-		oneFlag("shm-size", "SIZE", "Size of /dev/shm of RUN"),
-		oneFlag("memory", "SIZE", "Limit the memory of each RUN; needs a delegated cgroup", "m"),
-		oneFlag("cpus", "NUMBER", "Limit the processors' time of each RUN; needs a delegated cgroup"),
-		oneFlag("pids-limit", "NUMBER", "Limit the processes of each RUN; needs a delegated cgroup"),
 		manyFlag("allow", "ENTITLEMENT", "Allow what is dangerous: network.host or security.insecure"),
 		boolFlag("check", "Check the Dockerfile and build nothing; short for --call=check"),
 		oneFlag("call", "METHOD", "Do something else than build: check, outline or targets, with ,format=json"),
@@ -292,7 +286,7 @@ func (r *buildFlagReader) call() (method string, asJSON bool) {
 
 // runOptions are the flags that change how RUN executes.
 func (r *buildFlagReader) runOptions() engine.RunOptions {
-	o := engine.RunOptions{Secrets: r.secrets(), SSH: r.ssh()}
+	o := engine.RunOptions{Limits: limits(r.Context, r.fail), Secrets: r.secrets(), SSH: r.ssh()}
 	var err error
 	if o.Network, err = planner.ParseNetwork(r.String("network")); err != nil {
 		r.fail("--network is %v", err)
@@ -304,20 +298,6 @@ func (r *buildFlagReader) runOptions() engine.RunOptions {
 		}
 		o.Hosts = append(o.Hosts, host)
 	}
-	if s := r.String("shm-size"); s != "" {
-		n, err := units.RAMInBytes(s)
-		if err != nil || n <= 0 {
-			r.fail("--shm-size is a size such as 64m, not %q", s)
-		}
-		o.Limits.ShmSize = n
-	}
-	for _, s := range r.StringSlice("ulimit") {
-		if _, err := units.ParseUlimit(s); err != nil {
-			r.fail("read --ulimit: %v", err)
-		}
-		o.Limits.Ulimits = append(o.Limits.Ulimits, s)
-	}
-	o.Resources = resources(r.Context, r.fail)
 	for _, s := range r.commaList("allow") {
 		e, err := planner.ParseEntitlement(s)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/engine"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci/compress"
+	"github.com/cairnbuild/cairn/sandbox"
 )
 
 // parsedBuild reads a command line as far as the options.
@@ -60,8 +61,8 @@ func TestBuildOptions(t *testing.T) {
 	assert.DeepEqual(t, b.Run, engine.RunOptions{
 		RunOptions: planner.RunOptions{
 			Network: "none", Hosts: []string{"a:1.2.3.4", "b:::1"}, Allow: []planner.Entitlement{planner.AllowNetworkHost},
-			Limits: planner.Limits{ShmSize: 128 << 20, Ulimits: []string{"nofile=10:20"}},
 		},
+		Limits: sandbox.Limits{ShmSize: 128 << 20, Rlimits: []sandbox.Rlimit{{Name: "nofile", Soft: 10, Hard: 20}}},
 	}, cmpopts.EquateEmpty())
 	assert.Equal(t, len(b.Platforms), 2)
 	assert.Equal(t, b.Target, "t")

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
@@ -37,7 +37,7 @@ func newRunCommand(sh *shell) *cli.Command {
 	return newCommand(cli.Command{
 		Name: "run", ArgsUsage: "IMAGE [COMMAND] [ARG...]", Usage: "Run an image's command, or another, in a container",
 		Description: "Options stand before IMAGE: what follows it belongs to the command.",
-		Flags:       append(runFlags(), rungFlags()...),
+		Flags:       slices.Concat(runFlags(), limitFlags(""), rungFlags()),
 	}, 1, -1, func(cc *cli.Context) error {
 		if err := sh.readRungs(cc); err != nil {
 			return err
@@ -47,7 +47,7 @@ func newRunCommand(sh *shell) *cli.Command {
 			return err
 		}
 		if !sandbox.InNamespace() {
-			sh.cgroup = !o.Container.Process.Resources.IsZero()
+			sh.cgroup = !o.Container.Process.Limits.Resources.IsZero()
 			return sh.enter(cc.Context, nil)
 		}
 		return sh.withStore(cc.Context, func(st *store.Store) error { return runRun(cc.Context, sh, st, o) })
@@ -73,11 +73,6 @@ func runFlags() []cli.Flag {
 		manyFlag("add-host", "NAME:IP", "Add a line to /etc/hosts"),
 		boolFlag("read-only", "Make the root file system read-only"),
 		boolFlag("privileged", "Leave the command all that root of the user namespace may do"),
-		oneFlag("shm-size", "SIZE", "Size of /dev/shm"),
-		manyFlag("ulimit", "NAME=SOFT[:HARD]", "Limit resources"),
-		oneFlag("memory", "SIZE", "Limit the memory; needs a delegated cgroup", "m"),
-		oneFlag("cpus", "NUMBER", "Limit the processors' time, such as 1.5; needs a delegated cgroup"),
-		oneFlag("pids-limit", "NUMBER", "Limit the processes; needs a delegated cgroup"),
 		oneFlag("platform", "OS/ARCH", "Pull the image for this platform"),
 		pullFlag,
 		boolFlag("quiet", "Show no progress of the pull", "q"),
@@ -96,8 +91,7 @@ func parseRun(cc *cli.Context) (RunOptions, error) {
 		Image: r.Args().First(), Args: r.Args().Tail(),
 		Process: container.ProcessOptions{
 			Env: r.environment(), Dir: r.String("workdir"), User: r.String("user"), Privileged: r.Bool("privileged"),
-			ShmSize: r.shmSize(), Rlimits: r.rlimits(),
-			Resources: resources(r.Context, r.fail),
+			Limits: limits(r.Context, r.fail),
 		},
 		Volumes: r.volumes(),
 		Network: container.NetworkOptions{Mode: r.network(), Hostname: r.String("hostname"), Hosts: r.hosts()},
@@ -145,12 +139,12 @@ func runRun(ctx context.Context, sh *shell, st *store.Store, o RunOptions) error
 	if o.TTY {
 		c.Streams.TTY = sh.stdin
 	}
-	maker, done, err := sh.chooseSnapshots(ctx, st)
+	here, done, err := sh.findMachine(ctx, st)
 	if err != nil {
 		return err
 	}
 	defer done()
-	c.Snapshots = maker
+	c.Machine = here
 	signals, stop := forwarded()
 	defer stop()
 	c.Streams.Signals = signals
@@ -305,37 +299,4 @@ func (r *runFlagReader) hosts() []string {
 		list = append(list, host)
 	}
 	return list
-}
-
-func (r *runFlagReader) shmSize() int64 {
-	s := r.String("shm-size")
-	if s == "" {
-		return 0
-	}
-	n, err := units.RAMInBytes(s)
-	if err != nil || n <= 0 {
-		r.fail("--shm-size is a size such as 64m, not %q", s)
-	}
-	return n
-}
-
-func (r *runFlagReader) rlimits() []sandbox.Rlimit {
-	var list []sandbox.Rlimit
-	for _, s := range r.StringSlice("ulimit") {
-		u, err := units.ParseUlimit(s)
-		if err != nil {
-			r.fail("read --ulimit: %v", err)
-			continue
-		}
-		list = append(list, sandbox.Rlimit{Name: u.Name, Soft: limit(u.Soft), Hard: limit(u.Hard)})
-	}
-	return list
-}
-
-// limit turns -1, unlimited, into the kernel's word for it.
-func limit(n int64) uint64 {
-	if n == -1 {
-		return sandbox.RlimitInfinity
-	}
-	return uint64(n)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -62,30 +63,33 @@ func (sh *shell) readRungs(cc *cli.Context) error {
 	return nil
 }
 
-// chooseSnapshots finds out how root file systems can be made here, and says so where it costs something. done must be called
-// before the store is closed.
-func (sh *shell) chooseSnapshots(ctx context.Context, st *store.Store) (m *snapshot.Maker, done func(), err error) {
+// findMachine finds out what this process can do here, and says so where it costs something. done must be called before the store is
+// closed.
+func (sh *shell) findMachine(ctx context.Context, st *store.Store) (m bundle.Machine, done func(), err error) {
+	m = bundle.Machine{Isolation: sandbox.CurrentIsolation(), IDs: sandbox.CurrentIDs()}
+	if !m.InNamespace() {
+		return m, func() {}, nil
+	}
 	tmp, err := st.TempDir("snapshots")
 	if err != nil {
-		return nil, nil, err
+		return m, nil, err
 	}
 	known := st.Remembers("overlay")
-	m, err = snapshot.Choose(ctx, snapshot.Options{
-		Want: sh.rungs.snapshots, Dir: tmp.Path(), NoMounts: sandbox.CurrentIsolation() == sandbox.IsolationChroot,
-		Known: known,
+	m.Snapshots, err = snapshot.Choose(ctx, snapshot.Options{
+		Want: sh.rungs.snapshots, Dir: tmp.Path(), NoMounts: m.Isolation == sandbox.IsolationChroot, Known: known,
 	})
 	if err != nil {
 		tmp.Close()
-		return nil, nil, err
+		return m, nil, err
 	}
-	if m.Kind == snapshot.Overlay && !known {
+	if m.Snapshots.Kind == snapshot.Overlay && !known {
 		st.Remember("overlay")
 	}
-	if text := m.Notice(); text != "" {
+	if text := m.Snapshots.Notice(); text != "" {
 		sh.notice(text)
 	}
 	return m, func() {
-		m.Close()
+		m.Snapshots.Close()
 		tmp.Close()
 	}, nil
 }

@@ -12,8 +12,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
-	"github.com/cairnbuild/cairn/internal/snapshot"
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -36,8 +39,8 @@ type Options struct {
 	// ReadOnly makes the root file system read-only.
 	ReadOnly bool
 	Streams  Streams
-	// Snapshots makes the root file system; nil stacks an overlay.
-	Snapshots *snapshot.Maker
+	// Machine is what this process can do.
+	Machine bundle.Machine
 	// Warn is told of what the caller may not expect; nil drops it.
 	Warn func(string)
 }
@@ -50,11 +53,7 @@ type ProcessOptions struct {
 	Env []string
 	// Dir is the working directory, User the user as in USER; empty keeps the image's.
 	Dir, User string
-	// ShmSize is the size of /dev/shm in bytes; 0 is 64 MiB.
-	ShmSize int64
-	Rlimits []sandbox.Rlimit
-	// Resources need sandbox.EnterOptions.Cgroup.
-	Resources sandbox.Resources
+	Limits    sandbox.Limits
 	// Privileged leaves the command every capability, system call and path that root of the user namespace has.
 	Privileged bool
 }
@@ -89,14 +88,17 @@ type Streams struct {
 // *sandbox.SetupError when it could not be started, *NameError when the name is taken, and otherwise what went wrong before.
 // Leftovers of containers that were to be removed and were killed are removed first.
 func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err error) {
-	if !sandbox.InNamespace() {
+	if !o.Machine.InNamespace() {
 		return errors.New("run a container: not in a user namespace")
 	}
 	sweep(st.Containers())
-	layers, err := openLayers(ctx, st, img, o.snapshots().Kind != snapshot.Copy)
+	layers, err := openLayers(ctx, st, img, !o.Machine.Copies())
 	defer layers.release()
 	if err != nil {
 		return fmt.Errorf("unpack image: %w", err)
+	}
+	if err := checkVolumes(o.Volumes); err != nil {
+		return err
 	}
 	process, err := newProcess(img.Config.Config, layers.tree, o)
 	if err != nil {
@@ -111,18 +113,41 @@ func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err er
 			err = cerr
 		}
 	}()
-	spec, err := c.spec(ctx, layers, process, o)
+	err = c.run(ctx, layers, process, o)
+	return errors.Join(err, c.ended(err, o.Remove))
+}
+
+// run runs the command in a root file system of its own.
+func (c *container) run(ctx context.Context, layers *imageLayers, process sandbox.Process, o Options) (err error) {
+	hostname, err := c.hostname(o.Network)
+	if err != nil {
+		return fmt.Errorf("find the host name: %w", err)
+	}
+	if !slices.ContainsFunc(process.Env, func(kv string) bool { return strings.HasPrefix(kv, "HOSTNAME=") }) {
+		process.Env = append(process.Env, "HOSTNAME="+hostname)
+	}
+	network := bundle.Network{Mode: o.Network.Mode, Hosts: o.Network.Hosts}
+	if network.Mode == sandbox.NetworkPrivate {
+		if network.Private, err = sandbox.StartNetwork(ctx, c.path()); err != nil {
+			return err
+		}
+		defer network.Private.Close()
+	}
+	b, err := bundle.Make(ctx, o.Machine, bundle.Options{
+		Dir: c.path(), Layers: layers, WorkingDir: process.Dir, Mounts: mounts(hostname, o.Volumes), Hostname: hostname, Network: network,
+		Limits: o.Process.Limits, Insecure: o.Process.Privileged, ReadonlyRoot: o.ReadOnly, Now: time.Now().UTC().Truncate(time.Second),
+	})
 	if err != nil {
 		return fmt.Errorf("prepare container: %w", err)
 	}
-	if spec.Network == sandbox.NetworkPrivate {
-		if spec.Private, err = sandbox.StartNetwork(ctx, c.path("")); err != nil {
-			return err
+	defer func() {
+		if cerr := b.Close(); err == nil {
+			err = cerr
 		}
-		defer spec.Private.Close()
-	}
-	err = sandbox.Run(ctx, spec)
-	return errors.Join(err, c.ended(err, o.Remove))
+	}()
+	spec := b.Spec(process)
+	spec.Stdin, spec.Stdout, spec.Stderr, spec.Signals = o.Streams.Stdin, o.Streams.Stdout, o.Streams.Stderr, o.Streams.Signals
+	return sandbox.Run(ctx, spec)
 }
 
 // ended writes down how the command ended.

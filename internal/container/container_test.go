@@ -69,7 +69,7 @@ func TestProcessOfTheImage(t *testing.T) {
 	})
 	p, err := newProcess(config, users(t), Options{Process: ProcessOptions{Env: []string{"B=3", "C=4"}}})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, p.Env, []string{"PATH=/bin", "A=1", "B=3", "C=4", "HOME=/var/www"})
+	assert.DeepEqual(t, p.Env, []string{"A=1", "PATH=/bin", "B=3", "C=4", "HOME=/var/www"})
 	assert.Equal(t, p.UID, uint32(33))
 	assert.Equal(t, p.GID, uint32(34))
 	assert.DeepEqual(t, p.Groups, []uint32{50})
@@ -80,19 +80,19 @@ func TestProcessOfTheImage(t *testing.T) {
 	assert.Equal(t, p.UID, uint32(0))
 	assert.Equal(t, p.GID, uint32(50))
 	assert.Equal(t, p.Dir, "/y")
-	assert.DeepEqual(t, p.Env, []string{"PATH=/bin", "A=1", "B=2", "HOME=/h"})
+	assert.DeepEqual(t, p.Env, []string{"A=1", "PATH=/bin", "B=2", "HOME=/h"})
 
 	p, err = newProcess(config, users(t), Options{Process: ProcessOptions{User: "1234"}, Streams: Streams{TTY: os.Stdin}})
 	assert.NilError(t, err)
 	assert.Equal(t, p.UID, uint32(1234))
-	assert.DeepEqual(t, p.Env, []string{"PATH=/bin", "TERM=xterm", "A=1", "B=2", "HOME=/"})
+	assert.DeepEqual(t, p.Env, []string{"TERM=xterm", "A=1", "PATH=/bin", "B=2", "HOME=/"})
 }
 
 func TestProcessErrors(t *testing.T) {
 	_, err := newProcess(imageConfig(ispec.ImageConfig{}), users(t), Options{})
 	assert.ErrorContains(t, err, "no command")
 	_, err = newProcess(imageConfig(ispec.ImageConfig{Cmd: []string{"x"}}), users(t), Options{Process: ProcessOptions{User: "nobody"}})
-	assert.ErrorContains(t, err, "find user nobody in the image")
+	assert.ErrorContains(t, err, "unable to find user nobody")
 }
 
 func newContainer(t *testing.T, root, name string, remove bool) *container {
@@ -199,9 +199,4 @@ func TestSweep(t *testing.T) {
 		assert.Equal(t, err == nil, there, path)
 	}
 	sweep(filepath.Join(root, "nowhere"))
-}
-
-func TestLayerThatOccursTwice(t *testing.T) {
-	l := imageLayers{dirs: []string{"base", "empty", "work", "empty"}}
-	assert.DeepEqual(t, l.stack(), []string{"empty", "work", "base"})
 }

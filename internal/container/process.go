@@ -1,21 +1,16 @@
 package container
 
 import (
-	"bytes"
 	"errors"
 	"path"
 	"slices"
-	"strings"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
-	"github.com/moby/sys/user"
 
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/oci/tree"
 	"github.com/cairnbuild/cairn/sandbox"
 )
-
-// defaultPath is what docker gives an image without one.
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // newProcess combines the image's config with the options, as docker does.
 func newProcess(config dockerspec.DockerOCIImageConfig, t *tree.Tree, o Options) (sandbox.Process, error) {
@@ -27,20 +22,15 @@ func newProcess(config dockerspec.DockerOCIImageConfig, t *tree.Tree, o Options)
 		p.Dir = o.Process.Dir
 	}
 	p.Dir = path.Clean("/" + p.Dir)
-	spec := config.User
+	if p.TTY != nil {
+		p.Env = []string{"TERM=xterm"}
+	}
+	p.Env = slices.Concat(p.Env, config.Env, o.Process.Env)
+	user := config.User
 	if o.Process.User != "" {
-		spec = o.Process.User
+		user = o.Process.User
 	}
-	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(t.Passwd()), bytes.NewReader(t.Group()))
-	if err != nil {
-		return p, err // it names the user
-	}
-	p.UID, p.GID = uint32(u.Uid), uint32(u.Gid)
-	for _, g := range u.Sgids {
-		p.Groups = append(p.Groups, uint32(g))
-	}
-	p.Env = environment(config.Env, u.Home, o)
-	return p, nil
+	return bundle.AsUser(p, t, user)
 }
 
 // command is ENTRYPOINT and CMD. A given entrypoint takes the image's CMD away with the image's ENTRYPOINT.
@@ -56,31 +46,4 @@ func command(config dockerspec.DockerOCIImageConfig, o Options) []string {
 		args = o.Args
 	}
 	return slices.Concat(entrypoint, args)
-}
-
-// environment is the defaults, then the image's, then what was given. HOME is the user's unless somebody says otherwise.
-func environment(image []string, home string, o Options) []string {
-	env := []string{defaultPath}
-	if o.Streams.TTY != nil {
-		env = append(env, "TERM=xterm")
-	}
-	for _, kv := range slices.Concat(image, o.Process.Env) {
-		env = setEnv(env, kv)
-	}
-	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") && kv != "HOME=" }) {
-		env = setEnv(env, "HOME="+home)
-	}
-	return env
-}
-
-// setEnv sets a variable in place, or appends it.
-func setEnv(env []string, kv string) []string {
-	key, _, _ := strings.Cut(kv, "=")
-	for i, have := range env {
-		if name, _, _ := strings.Cut(have, "="); name == key {
-			env[i] = kv
-			return env
-		}
-	}
-	return append(env, kv)
 }

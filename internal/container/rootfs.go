@@ -3,14 +3,14 @@ package container
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/cairnbuild/cairn/internal/mount"
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/owners"
-	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -18,7 +18,7 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// imageLayers are an image's layers in use: they stay while it is not released.
+// imageLayers are an image's layers in use: they stay while it is not released. They are bundle.Layers.
 type imageLayers struct {
 	layers []*store.Layer
 	dirs   []string // base first
@@ -60,148 +60,59 @@ func (l *imageLayers) release() {
 	}
 }
 
-// spec makes the root file system and everything around it.
-func (c *container) spec(ctx context.Context, l *imageLayers, process sandbox.Process, o Options) (sandbox.Spec, error) {
-	spec := sandbox.Spec{
-		Process: process, Network: o.Network.Mode, Hostname: o.Network.Hostname,
-		Limits:   sandbox.Limits{ShmSize: o.Process.ShmSize, Rlimits: o.Process.Rlimits, Resources: o.Process.Resources},
-		Insecure: o.Process.Privileged, ReadonlyRoot: o.ReadOnly,
-		Stdin: o.Streams.Stdin, Stdout: o.Streams.Stdout, Stderr: o.Streams.Stderr, Signals: o.Streams.Signals,
-	}
-	if err := c.setHostname(&spec); err != nil {
-		return spec, err
-	}
-	if !slices.ContainsFunc(process.Env, func(kv string) bool { return strings.HasPrefix(kv, "HOSTNAME=") }) {
-		spec.Process.Env = append(slices.Clone(process.Env), "HOSTNAME="+spec.Hostname)
-	}
-	p := snapshot.NewPoints(l.tree)
-	for _, dir := range []string{"/proc", "/sys", "/dev", process.Dir} {
-		if dir == "/" {
-			continue
-		}
-		if _, err := p.Need(dir, true); err != nil {
-			return spec, err
-		}
-	}
-	var err error
-	if spec.Mounts, err = c.mounts(p, spec.Hostname, o); err != nil {
-		return spec, err
-	}
-	if o.snapshots().Kind == snapshot.Copy {
-		return spec, c.copyRoot(ctx, l, p, &spec)
-	}
-	stack, err := o.snapshots().Stack(ctx, snapshot.StackOptions{Dir: c.path(), Lower: l.stack(), Points: p, Owners: ownersMode()})
-	if err != nil {
-		return spec, err
-	}
-	spec.Root = stack.Mount()
-	spec.Owners, err = l.owners()
-	return spec, err
+// Tree is the image's merged tree.
+func (l *imageLayers) Tree(context.Context) (*tree.Tree, error) { return l.tree, nil }
+
+// Dirs are the layers' directories, the uppermost first.
+func (l *imageLayers) Dirs(context.Context) ([]string, error) {
+	dirs := slices.Clone(l.dirs)
+	slices.Reverse(dirs)
+	return dirs, nil
 }
 
-// owners are what the layers' directories cannot say of their files themselves.
-func (l *imageLayers) owners() (sandbox.Owners, error) {
-	o := sandbox.Owners{Lower: map[string]*owners.Table{}}
-	if ownersMode() == owners.Chown {
-		return o, nil
-	}
-	for _, dir := range l.dirs {
-		t, err := store.DirOwners(dir)
-		if err != nil {
-			return o, err
-		}
-		o.Lower[dir] = t
-	}
-	return o, nil
+// Owners is the owner table of one of the Dirs.
+func (l *imageLayers) Owners(dir string) (*owners.Table, error) { return store.DirOwners(dir) }
+
+// Open reads a regular file of the Tree.
+func (l *imageLayers) Open(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
+	return l.layers[n.Layer].OpenFile(ctx, n.LinkPath)
 }
 
-// setHostname: with the network of the host the name is the machine's too, as docker does.
-func (c *container) setHostname(spec *sandbox.Spec) error {
+// hostname is the one asked for; with the network of the host it is the machine's otherwise, as with docker, and the container's short
+// id else.
+func (c *container) hostname(n NetworkOptions) (string, error) {
 	switch {
-	case spec.Hostname != "":
-		return nil
-	case spec.Network == sandbox.NetworkHost || spec.Network == "":
-		name, err := os.Hostname()
-		spec.Hostname = name
-		return err
+	case n.Hostname != "":
+		return n.Hostname, nil
+	case n.Mode == sandbox.NetworkHost || n.Mode == "":
+		return os.Hostname()
 	}
-	spec.Hostname = shortID(c.id)
-	return nil
+	return shortID(c.id), nil
 }
 
-// stack are the layers' directories, the uppermost first. A layer that occurs twice in the image counts where it is uppermost:
-// there it hides what the lower one could show, and overlayfs takes a directory only once.
-func (l *imageLayers) stack() []string {
-	var lower []string
-	for _, dir := range slices.Backward(l.dirs) {
-		if !slices.Contains(lower, dir) {
-			lower = append(lower, dir)
-		}
-	}
-	return lower
-}
-
-// ownersMode is how directories hold owners under this process's id map.
-func ownersMode() owners.Mode {
-	if sandbox.CurrentIDs().Mode == sandbox.MapOne {
-		return owners.Record
-	}
-	return owners.Chown
-}
-
-// mounts are the volumes and the files that say who and where the container is. A volume over such a file wins.
-func (c *container) mounts(p *snapshot.Points, hostname string, o Options) ([]mount.Mount, error) {
-	volumes := slices.Clone(o.Volumes)
+// mounts are the file that says where the container is and the volumes, in order of their targets' depth. One over such a file hides it.
+func mounts(hostname string, volumes []Volume) []bundle.Mount {
+	content := bundle.File{Content: []byte(hostname + "\n"), Attr: bundle.Attr{Mode: 0o644}}
+	list := []bundle.Mount{{Target: "/etc/hostname", Source: content, Name: "mount the host name"}}
+	volumes = slices.Clone(volumes)
 	slices.SortStableFunc(volumes, func(a, b Volume) int {
 		return strings.Count(path.Clean(a.Target), "/") - strings.Count(path.Clean(b.Target), "/")
 	})
-	taken := map[string]bool{}
-	var list []mount.Mount
 	for _, v := range volumes {
-		info, err := os.Stat(v.Source)
-		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", v.Source, err)
-		}
-		target, err := p.Need(v.Target, info.IsDir())
-		if err != nil {
-			return nil, err
-		}
-		if taken[target] {
-			return nil, fmt.Errorf("mount %s: two volumes have this target", v.Target)
-		}
-		taken[target] = true
-		list = append(list, mount.Mount{Type: mount.Bind, Source: v.Source, Target: target, ReadOnly: v.ReadOnly})
+		list = append(list, bundle.Mount{Target: v.Target, ReadOnly: v.ReadOnly, Source: bundle.Outside(v.Source), Name: "mount " + v.Source})
 	}
-	files, err := c.files(hostname, o)
-	if err != nil {
-		return nil, err
-	}
-	var own []mount.Mount
-	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		target, err := p.Need("/etc/"+name, false)
-		if err != nil {
-			return nil, err
-		}
-		if taken[target] {
-			continue
-		}
-		if err := os.WriteFile(c.path(name), files[name], 0o644); err != nil {
-			return nil, err
-		}
-		own = append(own, mount.Mount{Type: mount.Bind, Source: c.path(name), Target: target})
-	}
-	return append(own, list...), nil
+	return list
 }
 
-// files are the contents of the files in /etc that are the container's own.
-func (c *container) files(hostname string, o Options) (map[string][]byte, error) {
-	resolv, err := sandbox.ResolvConf(o.Network.Mode == sandbox.NetworkHost || o.Network.Mode == "")
-	if err != nil {
-		return nil, err
+// checkVolumes refuses two volumes with one target.
+func checkVolumes(volumes []Volume) error {
+	taken := map[string]bool{}
+	for _, v := range volumes {
+		target := path.Clean(v.Target)
+		if taken[target] {
+			return fmt.Errorf("mount %s: two volumes have this target", v.Target)
+		}
+		taken[target] = true
 	}
-	return map[string][]byte{
-		"hostname":    []byte(hostname + "\n"),
-		"hosts":       sandbox.Hosts(hostname, o.Network.Hosts),
-		"resolv.conf": resolv,
-	}, nil
+	return nil
 }

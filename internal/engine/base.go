@@ -15,7 +15,6 @@ import (
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/layout"
 	"github.com/cairnbuild/cairn/oci/registry"
-	"github.com/cairnbuild/cairn/sandbox"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -26,19 +25,21 @@ type bases struct {
 	registry *registry.Client
 	events   *emitter
 	pull     bool
+	// extract says that layers can be unpacked here.
+	extract bool
 
 	mu      sync.Mutex
 	futures map[string]*baseFuture
 	found   map[*planner.Base]*baseImage
 }
 
-func newBases(s *store.Store, ev *emitter, pull bool) (*bases, error) {
+func newBases(s *store.Store, ev *emitter, pull, extract bool) (*bases, error) {
 	reg, err := registry.New(registry.Options{UserAgent: "cairn"})
 	if err != nil {
 		return nil, err
 	}
 	return &bases{
-		store: s, registry: reg, events: ev, pull: pull,
+		store: s, registry: reg, events: ev, pull: pull, extract: extract,
 		futures: map[string]*baseFuture{}, found: map[*planner.Base]*baseImage{},
 	}, nil
 }
@@ -175,7 +176,7 @@ func (b *bases) ingest(ctx context.Context, m *baseImage, title string, extract 
 
 func (b *bases) bring(ctx context.Context, m *baseImage, title string, extract bool) ([]*store.Layer, error) {
 	v := b.events.start(title)
-	layers, err := b.store.IngestImage(ctx, m.image, m.source, store.IngestImageOptions{Extract: extract && sandbox.InNamespace(), OnRead: v.reads()})
+	layers, err := b.store.IngestImage(ctx, m.image, m.source, store.IngestImageOptions{Extract: extract && b.extract, OnRead: v.reads()})
 	if err == nil && m.remote {
 		err = b.keep(ctx, m)
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
-	"github.com/cairnbuild/cairn/sandbox"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -19,7 +18,7 @@ import (
 // finished before an error stays recorded.
 func Run(ctx context.Context, s *store.Store, opts Options) (*Result, error) {
 	ev := newEmitter(opts.OnEvent)
-	if !sandbox.InNamespace() {
+	if !opts.Machine.InNamespace() {
 		ev.hold()
 	}
 	res, err := run(ctx, s, &opts, ev)
@@ -39,7 +38,7 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 	if opts, err = pr.resolveEpoch(ctx, opts); err != nil {
 		return nil, err
 	}
-	b, err := newBases(s, ev, opts.Cache.Pull)
+	b, err := newBases(s, ev, opts.Cache.Pull, opts.Machine.InNamespace())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 		ev.warn(found)
 		return nil, err
 	}
-	if !sandbox.InNamespace() {
+	if !opts.Machine.InNamespace() {
 		for _, e := range engines {
 			if err := e.rehearse(ctx); err != nil {
 				return nil, err

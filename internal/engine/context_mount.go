@@ -13,7 +13,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
-	"github.com/cairnbuild/cairn/overlay"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -50,10 +49,10 @@ func (w *workspace) contextMount(ctx context.Context, c copier.Source, rel, dir 
 		return "", err
 	}
 	root := filepath.Join(dir, "source")
-	if err := extractWith(ctx, res.Index, res, root, w.ownersMode()); err != nil {
+	if err := extractWith(ctx, res.Index, res, root, w.opts.Machine.Owners()); err != nil {
 		return "", err
 	}
-	return mount.Inside(root, relative(dest))
+	return mount.Inside(root, inside(dest))
 }
 
 // extractWith writes a directory from an index and a source, by way of a tar that is never stored.
@@ -71,44 +70,4 @@ func extractWith(ctx context.Context, ix *index.Index, src layer.Source, dir str
 		return err
 	})
 	return g.Wait()
-}
-
-// stageMount shows a path of another stage: its layers, stacked read-only in this process's mount namespace.
-func (w *workspace) stageMount(ctx context.Context, s *snapshotRef, rel, dir string) (string, error) {
-	t, err := s.tree(ctx)
-	if err != nil {
-		return "", err
-	}
-	if rel == "" {
-		rel = "."
-	}
-	real, _, err := t.Resolve(rel)
-	if err != nil {
-		return "", fmt.Errorf("find /%s: %w", rel, err)
-	}
-	root := filepath.Join(dir, "root")
-	if w.copies() {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return "", err
-		}
-		_, err := w.writeCopy(ctx, s, root, real)
-		return filepath.Join(root, real), err
-	}
-	lower, err := s.dirs(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", err
-	}
-	switch len(lower) {
-	case 0:
-	case 1:
-		root = lower[0]
-	default:
-		if err := w.attach((overlay.Stack{Lower: lower}).Mount(), root); err != nil {
-			return "", err
-		}
-	}
-	return mount.Inside(root, real)
 }

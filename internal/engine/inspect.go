@@ -25,7 +25,7 @@ func Inspect(ctx context.Context, s *store.Store, opts Options) (*Inspection, er
 		return nil, err
 	}
 	defer pr.close()
-	b, err := newBases(s, ev, false)
+	b, err := newBases(s, ev, false, false)
 	if err != nil {
 		return nil, err
 	}

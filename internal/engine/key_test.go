@@ -9,6 +9,7 @@ import (
 	"github.com/cairnbuild/cairn/dockerfile"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/oci"
+	"github.com/cairnbuild/cairn/sandbox"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"gotest.tools/v3/assert"
@@ -83,17 +84,19 @@ const (
 // TestDefinitionFormat does the same for every flag that goes into keys.
 func TestDefinitionFormat(t *testing.T) {
 	opts := Options{
-		Run: RunOptions{RunOptions: planner.RunOptions{
-			Hosts: []string{"a:1.2.3.4"}, Limits: planner.Limits{ShmSize: 5, Ulimits: []string{"nofile=5"}},
-			Allow: []planner.Entitlement{planner.AllowNetworkHost, planner.AllowInsecure},
-		}},
+		Run: RunOptions{
+			RunOptions: planner.RunOptions{
+				Hosts: []string{"a:1.2.3.4"}, Allow: []planner.Entitlement{planner.AllowNetworkHost, planner.AllowInsecure},
+			},
+			Limits: sandbox.Limits{ShmSize: 5, Rlimits: []sandbox.Rlimit{{Name: "nofile", Soft: 5, Hard: 5}}},
+		},
 		Args: map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h"},
 	}
 	for want, text := range map[string]string{
 		"sha256:38da6e4ab15bed59407d891804e9ff94588ac82d6dceac8500dcb328e6c8543d": "COPY --from=0 --link --parents --chown=1:2 --chmod=u=rwX --exclude=x --exclude=y a b <<e d/\nf\ne\n",
 		"sha256:4433219401767225fc9cf81a1a800022ff56fd2735c64e23eecc28be7a791222": "ADD --checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 " +
 			"--keep-git-dir=true --unpack=false https://h/f .",
-		"sha256:cb88f1bda6db219313ccbca2d8e665dbec754c5c2c9621922ba3283addfe301e": "RUN --network=host --security=insecure --mount=type=secret,id=s,env=E,required " +
+		"sha256:5baaade6b3b2ab20b774795f5e287554f141a7ac7a4c591f195ab2f8c55d9ace": "RUN --network=host --security=insecure --mount=type=secret,id=s,env=E,required " +
 			"--mount=type=ssh,mode=0640,uid=1 --mount=type=tmpfs,target=t,size=1m --mount=from=0,target=/m,rw " +
 			"--mount=type=cache,target=c,sharing=locked,from=0,gid=3 <<e\n#!/bin/x\ne\n",
 	} {
@@ -110,7 +113,7 @@ func TestKeyHasWhatTheStepCanSee(t *testing.T) {
 		return text
 	}
 	was := keyOf(t, keyText, Options{}, "below")
-	limited := RunOptions{RunOptions: planner.RunOptions{Limits: planner.Limits{Ulimits: []string{"nofile=5"}}}}
+	limited := RunOptions{Limits: sandbox.Limits{Rlimits: []sandbox.Rlimit{{Name: "nofile", Soft: 5, Hard: 5}}}}
 	for name, now := range map[string]digest.Digest{
 		"command":           keyOf(t, edit("echo", "echo x"), Options{}, "below"),
 		"exec form":         keyOf(t, edit("echo", `["/bin/sh", "-c", "echo", ""]`), Options{}, "below"),

@@ -12,7 +12,6 @@ import (
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
-	"github.com/cairnbuild/cairn/sandbox"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -31,7 +30,7 @@ func (w *workspace) storeEntries(ctx context.Context, ix *index.Index, src layer
 	defer blob.Abort()
 	content := store.LayerContent{Table: owners.NewTable(), Packing: comp}
 	var packed layer.Packed
-	if w.want.dir[w.step] && sandbox.InNamespace() {
+	if w.want.dir[w.step] && w.opts.Machine.InNamespace() {
 		packed, err = w.packAndExtract(ctx, blob, ix, src, comp, &content)
 	} else {
 		packed, err = layer.Pack(ctx, blob, ix, src, comp)
@@ -70,7 +69,7 @@ func (w *workspace) packAndExtract(ctx context.Context, blob io.Writer, ix *inde
 		return err
 	})
 	g.Go(func() error {
-		_, err := layer.Read(gctx, pr, layer.ReadOptions{Dir: dir, Owners: w.ownersMode(), Table: c.Table})
+		_, err := layer.Read(gctx, pr, layer.ReadOptions{Dir: dir, Owners: w.opts.Machine.Owners(), Table: c.Table})
 		pr.CloseWithError(err)
 		if err != nil {
 			return fmt.Errorf("write the layer's directory: %w", err)

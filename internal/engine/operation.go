@@ -44,8 +44,6 @@ type workspace struct {
 	// below is the file system that the parent leaves; from are those of the stages that the operation reads.
 	below *snapshotRef
 	from  map[*planner.Stage]*snapshotRef
-	// leases are the cache mounts in use, by the directory of their mount.
-	leases map[string]*store.CacheLease
 
 	ends []func()
 
@@ -54,7 +52,7 @@ type workspace struct {
 	gathered  *copier.Gathered
 }
 
-// onStepEnd has f called when the step's command is over.
+// onStepEnd has f called when the step is over.
 func (w *workspace) onStepEnd(f func()) { w.ends = append(w.ends, f) }
 
 func (w *workspace) end() {

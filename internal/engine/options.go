@@ -4,8 +4,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/planner"
-	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/sandbox"
@@ -18,9 +18,11 @@ type Options struct {
 	Output Output
 	Cache  CacheOptions
 	Run    RunOptions
-	Labels map[string]string
-	Args   map[string]string // --build-arg, with the ones taken from the environment resolved
-	Target string
+	// Machine is what this process can do.
+	Machine bundle.Machine
+	Labels  map[string]string
+	Args    map[string]string // --build-arg, with the ones taken from the environment resolved
+	Target  string
 	// Platforms to build for; empty means this machine's.
 	Platforms []oci.Platform
 	// Epoch is SOURCE_DATE_EPOCH; nil for none.
@@ -84,12 +86,10 @@ type CacheOptions struct {
 type RunOptions struct {
 	// RunOptions are those that are in the plan.
 	planner.RunOptions
-	// Resources bound each RUN by itself.
-	Resources sandbox.Resources
-	Secrets   []Secret
-	SSH       []SSH
-	// Snapshots makes the root file systems; nil stacks overlays.
-	Snapshots *snapshot.Maker
+	// Limits bound each RUN by itself.
+	Limits  sandbox.Limits
+	Secrets []Secret
+	SSH     []SSH
 }
 
 // Secret is one --secret: its content comes from File or from the environment variable Env.
@@ -106,6 +106,15 @@ func (o *Options) plannerOptions(p oci.Platform, named planner.Contexts) planner
 	return planner.Options{
 		Target: o.Target, Platform: p, Requested: len(o.Platforms) > 0, Several: len(o.Platforms) > 1,
 		Args: o.Args, Labels: o.Labels, Contexts: named, NoCache: o.Cache.NoCache, NoCacheFilter: o.Cache.NoCacheFilter,
-		Run: o.Run.RunOptions,
+		Run: o.Run.RunOptions, Limits: o.Run.visible(),
 	}
+}
+
+// visible are the limits that a command can see.
+func (o *RunOptions) visible() planner.Limits {
+	l := planner.Limits{ShmSize: o.Limits.ShmSize}
+	for _, r := range o.Limits.Rlimits {
+		l.Ulimits = append(l.Ulimits, r.String())
+	}
+	return l
 }

@@ -147,15 +147,11 @@ func (r *Result) exportOne(ctx context.Context, s *store.Store, opts *Options, x
 
 // files are the merged tree of the image and how to open a file in it.
 func (b *builtImage) files(ctx context.Context) (*tree.Tree, rootfs.Opener, error) {
-	t, err := b.final.tree(ctx)
+	t, err := b.final.Tree(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	layers, err := b.final.stored(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return t, rootfs.Opener(contentOf(layers)), nil
+	return t, b.final.Open, nil
 }
 
 // writeTo writes the file that the export names, or the standard output.

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"context"
-	"os"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -140,8 +140,8 @@ func (s *snapshotRef) chain(ctx context.Context) (digest.Digest, error) {
 	return chainID(ids), nil
 }
 
-// tree is the merged tree; files of layers that are still being hashed have no digests in it.
-func (s *snapshotRef) tree(ctx context.Context) (*tree.Tree, error) {
+// Tree is the merged tree; files of layers that are still being hashed have no digests in it.
+func (s *snapshotRef) Tree(ctx context.Context) (*tree.Tree, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.merged != nil {
@@ -172,9 +172,18 @@ func (s *snapshotRef) stored(ctx context.Context) ([]*store.Layer, error) {
 	return out, nil
 }
 
-// dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the
-// hashing of the one before it.
-func (s *snapshotRef) dirs(ctx context.Context) ([]string, error) {
+// Open reads a regular file of the Tree.
+func (s *snapshotRef) Open(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
+	l, err := s.layers[n.Layer].stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.OpenFile(ctx, n.LinkPath)
+}
+
+// Dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the hashing
+// of the one before it.
+func (s *snapshotRef) Dirs(ctx context.Context) ([]string, error) {
 	out := make([]string, len(s.layers))
 	var below []*store.Layer
 	for i, r := range s.layers {
@@ -193,43 +202,15 @@ func (s *snapshotRef) dirs(ctx context.Context) ([]string, error) {
 		}
 		below = append(below, l)
 	}
-	return withoutRepeats(out)
+	return out, nil
 }
 
-// tables are the owner tables of those of the directories, as dirs returned them, that have one.
-func (s *snapshotRef) tables(dirs []string) (map[string]*owners.Table, error) {
-	out := make(map[string]*owners.Table)
+// Owners is the owner table of one of the Dirs.
+func (s *snapshotRef) Owners(dir string) (*owners.Table, error) {
 	for _, r := range s.layers {
-		if r.dir != "" {
-			out[r.dir] = r.table
+		if r.dir == dir {
+			return r.table, nil
 		}
 	}
-	for _, dir := range dirs {
-		if _, ok := out[dir]; ok {
-			continue
-		}
-		t, err := store.DirOwners(dir)
-		if err != nil {
-			return nil, err
-		}
-		out[dir] = t
-	}
-	return out, nil
-}
-
-// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what
-// lies further down is hidden by its equal above. One directory can have two names while its layer is being stored.
-func withoutRepeats(dirs []string) ([]string, error) {
-	var out []string
-	var seen []os.FileInfo
-	for _, d := range dirs {
-		st, err := os.Stat(d)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(seen, func(o os.FileInfo) bool { return os.SameFile(o, st) }) {
-			out, seen = append(out, d), append(seen, st)
-		}
-	}
-	return out, nil
+	return store.DirOwners(dir)
 }

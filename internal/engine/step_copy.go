@@ -93,7 +93,7 @@ func (w *workspace) copySource(ctx context.Context, from planner.Origin) (copier
 		return w.project.openNamed(ctx, from.Context)
 	}
 	files := w.filesOf(from)
-	t, err := files.tree(ctx)
+	t, err := files.Tree(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func storeInputs(g *copier.Gathered) []store.Input {
 }
 
 func (op *copyOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
-	below, err := w.below.tree(ctx)
+	below, err := w.below.Tree(ctx)
 	if err != nil {
 		return nil, err
 	}

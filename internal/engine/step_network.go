@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/planner"
 	"github.com/cairnbuild/cairn/sandbox"
 )
@@ -15,21 +16,18 @@ type sharedNetwork struct {
 	net *sandbox.PrivateNetwork
 }
 
-// join sets the network of a step.
-func (w *workspace) join(ctx context.Context, spec *sandbox.Spec, name dockerfile.Network) error {
-	switch name {
+// networkOf is the network that a RUN asks for.
+func (w *workspace) networkOf(ctx context.Context, op *runOp) (bundle.Network, error) {
+	n := bundle.Network{Mode: sandbox.NetworkHost, Hosts: op.Hosts}
+	var err error
+	switch op.Network {
 	case dockerfile.NetworkNone:
-		spec.Network = sandbox.NetworkNone
+		n.Mode = sandbox.NetworkNone
 	case planner.NetworkPrivate:
-		net, err := w.privateNetwork(ctx)
-		if err != nil {
-			return err
-		}
-		spec.Network, spec.Private = sandbox.NetworkPrivate, net
-	default:
-		spec.Network = sandbox.NetworkHost
+		n.Mode = sandbox.NetworkPrivate
+		n.Private, err = w.privateNetwork(ctx)
 	}
-	return nil
+	return n, err
 }
 
 // privateNetwork starts the network once; all RUNs of the build are in it.

@@ -9,15 +9,17 @@ import (
 	"syscall"
 
 	"github.com/cairnbuild/cairn/dockerfile"
+	"github.com/cairnbuild/cairn/internal/bundle"
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/internal/planner"
+	"github.com/cairnbuild/cairn/internal/snapshot"
 	"github.com/cairnbuild/cairn/internal/store"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
 	"github.com/cairnbuild/cairn/oci/layer"
-	"github.com/cairnbuild/cairn/oci/tree"
 	"github.com/cairnbuild/cairn/sandbox"
+	units "github.com/docker/go-units"
 )
 
 // runOp does a RUN.
@@ -43,54 +45,75 @@ func (op *runOp) inputs(ctx context.Context, w *workspace) ([]store.Input, error
 }
 
 // execute runs the command on the layers below and turns what it changed into a layer.
-func (op *runOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
-	if !sandbox.InNamespace() {
+func (op *runOp) execute(ctx context.Context, w *workspace) (_ *layerRef, err error) {
+	if !w.opts.Machine.InNamespace() {
 		return nil, ErrNeedsNamespace
 	}
 	w.tail = &tail{}
-	tmp, err := w.store.TempDir("run")
+	b, process, err := op.prepare(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	w.onClose(func() { _ = tmp.Close() })
-	root, err := w.prepareRoot(ctx, op, tmp.Path())
+	defer func() {
+		if cerr := b.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if err := op.run(ctx, w, b.Spec(process)); err != nil {
+		return nil, err
+	}
+	changes, err := b.Changes(ctx, w.opts.Epoch)
 	if err != nil {
 		return nil, err
 	}
-	err = op.run(ctx, w, root)
-	if err := errors.Join(err, root.putBack()); err != nil {
-		return nil, err
-	}
-	ix, err := w.changes(ctx, root)
-	if err != nil {
-		return nil, fmt.Errorf("read what the command changed: %w", err)
-	}
-	return w.adopt(ctx, root, ix)
+	return w.adopt(ctx, changes)
 }
 
-func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
-	t, err := w.below.tree(ctx)
+// prepare makes what the command runs in.
+func (op *runOp) prepare(ctx context.Context, w *workspace) (*bundle.Bundle, sandbox.Process, error) {
+	process := sandbox.Process{Args: op.Script.Args, Dir: op.Dir}
+	mounts, env, err := w.mounts(op)
 	if err != nil {
-		return err
+		return nil, process, err
 	}
-	proc, err := processFor(t, op.User, op.Environment(), op.Dir)
+	t, err := w.below.Tree(ctx)
 	if err != nil {
-		return err
+		return nil, process, err
 	}
-	proc.Args = op.Script.Args
-	proc.Env = append(proc.Env, root.env...)
+	process.Env = append(op.Environment(), env...)
+	if process, err = bundle.AsUser(process, t, op.User); err != nil {
+		return nil, process, err
+	}
+	network, err := w.networkOf(ctx, op)
+	if err != nil {
+		return nil, process, err
+	}
+	tmp, err := w.store.TempDir("run")
+	if err != nil {
+		return nil, process, err
+	}
+	w.onClose(func() { _ = tmp.Close() })
+	b, err := bundle.Make(ctx, w.opts.Machine, bundle.Options{
+		Dir: tmp.Path(), Layers: w.below, Copy: w.takeSpare(w.below), WorkingDir: op.Dir, Mounts: mounts, Hostname: op.Hostname,
+		Network: network, Limits: w.opts.Run.Limits, Insecure: op.Insecure, Now: w.now(), OnCopy: w.showCopying,
+	})
+	return b, process, err
+}
+
+// showCopying tells of the copying of layers for a root file system.
+func (w *workspace) showCopying() (done func(bytes int64)) {
+	const name = "copying the layers' files"
+	w.v.status(name, 0, 0, false)
+	return func(bytes int64) {
+		w.v.status(fmt.Sprintf("%s: %s", name, units.HumanSize(float64(bytes))), bytes, bytes, true)
+	}
+}
+
+// run runs the command of a spec.
+func (op *runOp) run(ctx context.Context, w *workspace, spec sandbox.Spec) error {
 	out := &outputWriter{w.v, 1, w.tail} // one writer for both streams keeps their order
-	spec := sandbox.Spec{
-		Root: root.mount, Mounts: root.mounts, Process: proc, Hostname: op.Hostname,
-		Owners: sandbox.Owners{Lower: root.ownTables, Upper: root.table}, Insecure: op.Insecure, Stdout: out, Stderr: out,
-	}
-	if err := w.join(ctx, &spec, op.Network); err != nil {
-		return err
-	}
-	if err := w.limits(&spec, op.Limits); err != nil {
-		return err
-	}
-	err = sandbox.Run(ctx, spec)
+	spec.Stdout, spec.Stderr = out, out
+	err := sandbox.Run(ctx, spec)
 	var exit *sandbox.ExitError
 	var setup *sandbox.SetupError
 	switch {
@@ -111,21 +134,34 @@ func (op *runOp) run(ctx context.Context, w *workspace, root *stepRoot) error {
 // foreign reports whether the image is for another kind of machine than this one.
 func (op *runOp) foreign() bool { return op.Platform.Architecture != oci.HostPlatform().Architecture }
 
-// ownersMode is how directory forms hold owners in this process.
-func (e *engine) ownersMode() owners.Mode { return sandbox.CurrentIDs().OwnersMode() }
-
-// belowTree lets layer.Scan ask what lies below.
-type belowTree struct{ t *tree.Tree }
-
-func belowOf(t *tree.Tree) layer.Below { return belowTree{t} }
-
-func (b belowTree) ReadDir(path string) []index.Entry {
-	nodes := b.t.ReadDir(path)
-	out := make([]index.Entry, 0, len(nodes))
-	for _, n := range nodes {
-		out = append(out, n.Entry)
+// adopt makes a layer of what a RUN left. A copy is packed before anybody else uses it: it is the next step's, and goes on
+// changing.
+func (w *workspace) adopt(ctx context.Context, c bundle.Changes) (*layerRef, error) {
+	if c.Copy == nil {
+		return w.adoptDir(c.Dir, c.Index, c.Owners), nil
 	}
-	return out
+	l, err := w.storeDir(ctx, c.Dir, c.Index, nil)
+	if err != nil {
+		return nil, fmt.Errorf("store the layer: %w", err)
+	}
+	ref := storedRef(l, w.now())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spares[ref] = c.Copy
+	return ref, nil
+}
+
+// takeSpare returns the copy that holds exactly this snapshot, once.
+func (w *workspace) takeSpare(s *snapshotRef) *snapshot.Root {
+	if len(s.layers) == 0 {
+		return nil
+	}
+	top := s.layers[len(s.layers)-1]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.spares[top]
+	delete(w.spares, top)
+	return c
 }
 
 // adoptDir makes a layer of a directory that a RUN left. The next step can stand on it at once; hashing, packing and storing go on
@@ -153,7 +189,7 @@ func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, t
 	defer w.packers.Release(1)
 	content := store.LayerContent{Dir: dir, Table: table, Packing: w.want.compression}
 	src := layer.DirSource(dir)
-	lasting := w.snapshots().Lasting()
+	lasting := w.opts.Machine.Lasting()
 	if !lasting {
 		content.Dir, content.Table = "", nil
 	}
@@ -205,13 +241,13 @@ func (w *workspace) addLayer(ctx context.Context, c store.LayerContent) (*store.
 }
 
 // writeScript puts a heredoc with a shebang into dir, which is mounted where the script's path says.
-func (op *runOp) writeScript(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+func (op *runOp) writeScript(_ context.Context, dir string) (string, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
 	}
 	name := filepath.Join(dir, filepath.Base(op.Script.File.Path))
 	if err := os.WriteFile(name, []byte(op.Script.File.Content), 0o755); err != nil {
-		return err
+		return "", err
 	}
-	return os.Chmod(name, 0o755)
+	return dir, errors.Join(os.Chmod(name, 0o755), os.Chmod(dir, 0o755)) // whatever the umask is
 }

@@ -20,7 +20,7 @@ type workdirOp struct{ *planner.Workdir }
 func (op *workdirOp) inputs(context.Context, *workspace) ([]store.Input, error) { return nil, nil }
 
 func (op *workdirOp) execute(ctx context.Context, w *workspace) (*layerRef, error) {
-	t, err := w.below.tree(ctx)
+	t, err := w.below.Tree(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func (d *dispatcher) dispatchRun(in *dockerfile.Run) error {
 	op := &Run{
 		Script: script, Env: d.scope.Env, Proxies: proxyEnv(opts.Args), User: d.scope.User, Dir: d.scope.Workdir,
 		Network: in.Network, Hostname: opts.Args["BUILDKIT_SANDBOX_HOSTNAME"], Hosts: opts.Run.Hosts,
-		Limits: opts.Run.Limits, Insecure: in.Security == dockerfile.SecurityInsecure, Platform: d.Platform,
+		Limits: opts.Limits, Insecure: in.Security == dockerfile.SecurityInsecure, Platform: d.Platform,
 	}
 	if op.Hostname == "" {
 		op.Hostname = defaultHostname

@@ -131,6 +131,14 @@ type Run struct {
 	Mounts   []Mount
 }
 
+// Limits are those limits of a RUN that its command can see, and that are in its key for that.
+type Limits struct {
+	// ShmSize is the size of /dev/shm in bytes, 0 for the default.
+	ShmSize int64
+	// Ulimits are NAME=SOFT[:HARD].
+	Ulimits []string
+}
+
 // Mount is one RUN --mount with its defaults filled in and its target absolute.
 type Mount struct {
 	dockerfile.Mount

@@ -26,6 +26,7 @@ type Options struct {
 	NoCache       bool
 	NoCacheFilter []string
 	Run           RunOptions
+	Limits        Limits
 }
 
 // RunOptions are what the command line says about all RUN steps.
@@ -33,17 +34,8 @@ type RunOptions struct {
 	// Network is that of a RUN which doesn't name one; empty for the default.
 	Network dockerfile.Network
 	// Hosts are lines for /etc/hosts, each NAME:IP.
-	Hosts  []string
-	Limits Limits
-	Allow  []Entitlement
-}
-
-// Limits are those limits of a RUN that its command can see, and that are in its key for that.
-type Limits struct {
-	// ShmSize is the size of /dev/shm in bytes, 0 for the default.
-	ShmSize int64
-	// Ulimits are NAME=SOFT[:HARD].
-	Ulimits []string
+	Hosts []string
+	Allow []Entitlement
 }
 
 // NetworkPrivate is a network beside those of the language: one of the build's own, with a way out.

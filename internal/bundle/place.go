@@ -1,4 +1,4 @@
-package engine
+package bundle
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/cairnbuild/cairn/internal/snapshot"
 )
 
-// placed is what stands in a copied root where an isolation without mounts would have one.
+// placed is a file or directory that was moved into a copied root, where there would be a mount if anything could be mounted.
 type placed struct {
 	target string // in the copy's parent directory, as are the others
 	aside  string // what was there
@@ -20,25 +20,28 @@ type placed struct {
 }
 
 // place moves what would be mounted into the copy, and what is there out of its way. Everything lies in the store's file
-// system. The names below the copy are the image's: they are never resolved outside of the directory that holds it.
-func (r *stepRoot) place(tmp string) error {
-	area, err := os.OpenRoot(filepath.Dir(r.copied.Dir))
+// system. The names below the copy are the image's: they are never resolved outside of the directory that holds it. id is unique among
+// the Bundles that use the copy.
+func (b *Bundle) place(mounts []mount.Mount, id string) error {
+	if len(mounts) == 0 {
+		return nil
+	}
+	area, err := os.OpenRoot(filepath.Dir(b.copied.Dir))
 	if err != nil {
 		return err
 	}
 	defer area.Close()
-	for i, m := range r.mounts {
+	for i, m := range mounts {
 		p := placed{
-			target: path.Join(filepath.Base(r.copied.Dir), m.Target),
-			aside:  fmt.Sprintf("aside-%s-%d", filepath.Base(tmp), i),
+			target: path.Join(filepath.Base(b.copied.Dir), m.Target),
+			aside:  fmt.Sprintf("aside-%s-%d", id, i),
 		}
 		err := snapshot.KeepTime(area, path.Dir(p.target), func() error { return p.put(area, m) })
 		if err != nil {
 			return fmt.Errorf("put something at %s: %w", m.Target, err)
 		}
-		r.placed = append(r.placed, p)
+		b.placed = append(b.placed, p)
 	}
-	r.mounts = nil
 	return nil
 }
 
@@ -63,22 +66,22 @@ func (p *placed) put(area *os.Root, m mount.Mount) error {
 	return area.Rename(hop, p.target)
 }
 
-// putBack undoes place. What the command has removed it has removed.
-func (r *stepRoot) putBack() error {
-	if len(r.placed) == 0 {
+// putBack undoes place. What the command has removed stays removed.
+func (b *Bundle) putBack() error {
+	if len(b.placed) == 0 {
 		return nil
 	}
-	area, err := os.OpenRoot(filepath.Dir(r.copied.Dir))
+	area, err := os.OpenRoot(filepath.Dir(b.copied.Dir))
 	if err != nil {
 		return err
 	}
 	defer area.Close()
 	var errs []error
-	for i := len(r.placed) - 1; i >= 0; i-- {
-		p := r.placed[i]
+	for i := len(b.placed) - 1; i >= 0; i-- {
+		p := b.placed[i]
 		errs = append(errs, snapshot.KeepTime(area, path.Dir(p.target), func() error { return p.takeOut(area) }))
 	}
-	r.placed = nil
+	b.placed = nil
 	return errors.Join(errs...)
 }
 
