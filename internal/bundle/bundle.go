@@ -19,7 +19,8 @@ import (
 type Layers interface {
 	// Tree is the merged tree.
 	Tree(ctx context.Context) (*tree.Tree, error)
-	// Dirs are the layers' directories, the uppermost first. The same one may be there more than once, and under two names.
+	// Dirs are the layers' directories, the uppermost first. The same one may be there more than once, and under two
+	// names.
 	Dirs(ctx context.Context) ([]string, error)
 	// Owners are the owners that the files in one of the Dirs can't have recorded; nil for none.
 	Owners(dir string) (*owners.Table, error)
@@ -29,13 +30,13 @@ type Layers interface {
 
 // Options say what to make.
 type Options struct {
-	// Dir is a directory of the caller's in the store. What the Bundle consists of is in it: points, upper, work, root, resolv.conf,
-	// hosts, mount-*, aside-*. It is removed by the caller, after Close.
+	// Dir is a directory of the caller's in the store. What the Bundle consists of is in it: points, upper, work, root,
+	// resolv.conf, hosts, mount-*, aside-*. It is removed by the caller, after Close.
 	Dir string
 	// Layers are what the root file system has at first.
 	Layers Layers
-	// Copy, when not nil, is a root file system that has exactly the Layers in it, from another Bundle's Changes. It is used up. With
-	// an overlay it is ignored.
+	// Copy, when not nil, is a root file system that has exactly the Layers in it, from another Bundle's Changes. It is
+	// used up. With an overlay it is ignored.
 	Copy *snapshot.Root
 	// WorkingDir is made when the Layers lack it, and belongs to the changes (docs/semantics.md 75).
 	WorkingDir string
@@ -48,7 +49,8 @@ type Options struct {
 	Insecure, ReadonlyRoot bool
 	// Now is the mtime of what is made in the root.
 	Now time.Time
-	// OnCopy is called before files of layers are copied, and what it returns afterwards, with their size. nil is not called.
+	// OnCopy is called before files of layers are copied, and what it returns afterwards, with their size. nil is not
+	// called.
 	OnCopy func() (done func(bytes int64))
 }
 
@@ -61,7 +63,8 @@ type Network struct {
 	Hosts []string
 }
 
-// Bundle is a root file system in which processes can be run. It must be closed. It is not for several goroutines at once.
+// Bundle is a root file system in which processes can be run. It must be closed. It is not for several goroutines at
+// once.
 type Bundle struct {
 	spec    sandbox.Spec
 	machine Machine
@@ -90,8 +93,8 @@ func (b *Bundle) Spec(p sandbox.Process) sandbox.Spec {
 type Changes struct {
 	// Index is the layer that they are, without digests.
 	Index *index.Index
-	// Dir has the contents of the Index's files, and Owners the owners that they can't have recorded. It is the overlay's upper
-	// directory, or the whole root file system.
+	// Dir has the contents of the Index's files, and Owners the owners that they can't have recorded. It is the
+	// overlay's upper directory, or the whole root file system.
 	Dir    string
 	Owners *owners.Table
 	// Copy is the whole root file system, with the layer in it, for another Bundle; nil where it was an overlay.

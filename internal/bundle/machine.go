@@ -6,8 +6,8 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// Machine says what this process can do on this machine. The shell finds it out once and passes it down. In the zero value nothing can
-// run.
+// Machine says what this process can do on this machine. The shell finds it out once and passes it down. In the zero
+// value nothing can run.
 type Machine struct {
 	// Isolation is what stands between a command and the machine; empty where no command can be run.
 	Isolation sandbox.Isolation

@@ -38,8 +38,9 @@ type mounted struct {
 
 func newMaker(m Machine, o Options) *maker {
 	spec := sandbox.Spec{
-		Hostname: o.Hostname, Network: o.Network.Mode, Private: o.Network.Private, Limits: o.Limits, Insecure: o.Insecure,
-		ReadonlyRoot: o.ReadonlyRoot, Owners: sandbox.Owners{Lower: map[string]*owners.Table{}, Upper: owners.NewTable()},
+		Hostname: o.Hostname, Network: o.Network.Mode, Private: o.Network.Private, Limits: o.Limits,
+		Insecure: o.Insecure, ReadonlyRoot: o.ReadonlyRoot,
+		Owners: sandbox.Owners{Lower: map[string]*owners.Table{}, Upper: owners.NewTable()},
 	}
 	return &maker{machine: m, o: o, kernel: kernel{}, b: &Bundle{spec: spec, machine: m}, leased: map[int]string{}}
 }
@@ -168,8 +169,8 @@ func dirs(ctx context.Context, l Layers) ([]string, error) {
 	return withoutRepeats(all)
 }
 
-// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what lies further
-// down is hidden by its equal above. One directory can have two names while its layer is being stored.
+// withoutRepeats keeps the uppermost of equal directories: overlayfs refuses a directory that it has already, and what
+// lies further down is hidden by its equal above. One directory can have two names while its layer is being stored.
 func withoutRepeats(dirs []string) ([]string, error) {
 	var out []string
 	var seen []os.FileInfo

@@ -31,11 +31,12 @@ type Source interface {
 	open(ctx context.Context, m *maker, readOnly bool, i int) (mount.Mount, error)
 }
 
-// Outside is a file or directory of the machine, of which nothing is known. It can't be shown where nothing can be mounted.
+// Outside is a file or directory of the machine, of which nothing is known. It can't be shown where nothing can be
+// mounted.
 type Outside string
 
-// Made is a function that makes a file or a directory, owned by root and without links on the way to it, below dir. dir does not exist
-// yet, and is in the store's file system.
+// Made is a function that makes a file or a directory, owned by root and without links on the way to it, below dir. dir
+// does not exist yet, and is in the store's file system.
 type Made func(ctx context.Context, dir string) (path string, err error)
 
 // Part is a file or directory of other layers.
@@ -53,6 +54,9 @@ type Attr struct {
 	UID, GID int
 	Mode     uint32
 }
+
+var errFileWritable = errors.New(
+	"a single file can only be mounted read-only: mount the directory that it is in, or leave out rw")
 
 // dir is where the i-th mount has what it needs.
 func (m *maker) dir(i int) string { return filepath.Join(m.o.Dir, fmt.Sprintf("mount-%d", i)) }
@@ -73,7 +77,8 @@ func (m *maker) mountAll(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", req.Name, err)
 		}
 		mnt.Target = path.Clean(req.Target)
-		if !strings.HasPrefix(mnt.Target, "/dev/") { // a file system of its own, where the sandbox makes what is missing
+		// /dev is a file system of its own, where the sandbox makes what is missing.
+		if !strings.HasPrefix(mnt.Target, "/dev/") {
 			if mnt.Target, err = m.points.Need(req.Target, isDir); err != nil {
 				return err
 			}
@@ -179,17 +184,17 @@ func (m *maker) discarding(source string, readOnly bool, i int) (mount.Mount, er
 		return mount.Mount{}, err
 	}
 	if !st.IsDir() {
-		return mount.Mount{}, errors.New("a single file can only be mounted read-only: mount the directory that it is in, or leave out rw")
+		return mount.Mount{}, errFileWritable
 	}
 	// The writable side is an overlay of its own, attached where the sandbox binds it from.
 	dir := m.dir(i)
-	for _, d := range []string{"upper", "work", "merged"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+	upper, work, merged := filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "merged")
+	stack := overlay.Stack{Lower: []string{source}, Upper: upper, Work: work}
+	for _, d := range []string{upper, work, merged} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
 			return mount.Mount{}, err
 		}
 	}
-	stack := overlay.Stack{Lower: []string{source}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
-	merged := filepath.Join(dir, "merged")
 	if err := m.attach(stack.Mount(), merged); err != nil {
 		return mount.Mount{}, err
 	}

@@ -12,16 +12,17 @@ import (
 	"github.com/cairnbuild/cairn/internal/snapshot"
 )
 
-// placed is a file or directory that was moved into a copied root, where there would be a mount if anything could be mounted.
+// placed is a file or directory that was moved into a copied root, where there would be a mount if anything could be
+// mounted.
 type placed struct {
 	target string // in the copy's parent directory, as are the others
 	aside  string // what was there
 	home   string // absolute: where it belongs; "" for an empty directory of its own
 }
 
-// place moves what would be mounted into the copy, and what is there out of its way. Everything lies in the store's file
-// system. The names below the copy are the image's: they are never resolved outside of the directory that holds it. id is unique among
-// the Bundles that use the copy.
+// place moves what would be mounted into the copy, and what is there out of its way. Everything lies in the store's
+// file system. The names below the copy are the image's: they are never resolved outside of the directory that holds
+// it. id is unique among the Bundles that use the copy.
 func (b *Bundle) place(mounts []mount.Mount, id string) error {
 	if len(mounts) == 0 {
 		return nil

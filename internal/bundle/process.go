@@ -10,9 +10,10 @@ import (
 	"github.com/cairnbuild/cairn/sandbox"
 )
 
-// AsUser completes a process with the ids of a user, as USER and `docker run --user` name one: NAME or UID, with :GROUP or :GID or
-// without, looked up in the passwd and group files of the tree; empty is root. The environment keeps the last of equal variables, and
-// gets a PATH where it has none, and the user's HOME where that is missing or empty, as runc sees to it.
+// AsUser completes a process with the ids of a user, as USER and `docker run --user` name one: NAME or UID, with :GROUP
+// or :GID or without, looked up in the passwd and group files of the tree; empty is root. The environment keeps the
+// last of equal variables, and gets a PATH where it has none, and the user's HOME where that is missing or empty, as
+// runc sees to it.
 func AsUser(p sandbox.Process, t *tree.Tree, name string) (sandbox.Process, error) {
 	passwd, group := bytes.NewReader(t.Passwd()), bytes.NewReader(t.Group())
 	u, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, passwd, group)

@@ -81,7 +81,8 @@ func (m *maker) shown(name string, a Attr, readOnly bool) (mount.Mount, error) {
 	return mount.Mount{Type: mount.Bind, Source: name, ReadOnly: readOnly}, os.Chmod(name, snapshot.FileMode(a.Mode))
 }
 
-// listenShort makes a socket. The name of one has 107 bytes at most, and the store may lie deep, so it is bound under a short one.
+// listenShort makes a socket. The name of one has 107 bytes at most, and the store may lie deep, so it is bound under a
+// short one.
 func listenShort(name string) (net.Listener, error) {
 	dir, err := os.Open(filepath.Dir(name))
 	if err != nil {
@@ -96,8 +97,8 @@ func listenShort(name string) (net.Listener, error) {
 	return l, nil
 }
 
-// leaseCaches takes the caches of all mounts, in the order of their ids and not in that of the mounts: two processes that lock the same
-// caches would wait for each other for ever. A cache that is mounted twice is taken once.
+// leaseCaches takes the caches of all mounts, in the order of their ids and not in that of the mounts: two processes
+// that lock the same caches would wait for each other for ever. A cache that is mounted twice is taken once.
 func (m *maker) leaseCaches(ctx context.Context) error {
 	var order []int
 	for i, req := range m.o.Mounts {

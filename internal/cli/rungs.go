@@ -63,8 +63,8 @@ func (sh *shell) readRungs(cc *cli.Context) error {
 	return nil
 }
 
-// findMachine finds out what this process can do here, and says so where it costs something. done must be called before the store is
-// closed.
+// findMachine finds out what this process can do here, and says so where it costs something. done must be called before
+// the store is closed.
 func (sh *shell) findMachine(ctx context.Context, st *store.Store) (m bundle.Machine, done func(), err error) {
 	m = bundle.Machine{Isolation: sandbox.CurrentIsolation(), IDs: sandbox.CurrentIDs()}
 	if !m.InNamespace() {

@@ -1,9 +1,10 @@
-// Package container runs an image's command: the same sandbox as a RUN's, on a writable overlay over the image's layers,
-// with the user, environment, working directory and command that the image's config says, as `docker run` reads it.
+// Package container runs an image's command: the same sandbox as a RUN's, on a writable overlay over the image's
+// layers, with the user, environment, working directory and command that the image's config says, as `docker run` reads
+// it.
 //
-// A container is a directory containers/<id>/ of the store: its record (container.json), upper/ with what it changed, and
-// the files that are mounted into it. A lock on it says that it runs. It is made, run and removed by one process, which must
-// be root of a user namespace.
+// A container is a directory containers/<id>/ of the store: its record (container.json), upper/ with what it changed,
+// and the files that are mounted into it. A lock on it says that it runs. It is made, run and removed by one process,
+// which must be root of a user namespace.
 package container
 
 import (
@@ -85,8 +86,8 @@ type Streams struct {
 }
 
 // Run runs a container to its end. It returns nil when the command exited with 0, *sandbox.ExitError when it did not,
-// *sandbox.SetupError when it could not be started, *NameError when the name is taken, and otherwise what went wrong before.
-// Leftovers of containers that were to be removed and were killed are removed first.
+// *sandbox.SetupError when it could not be started, *NameError when the name is taken, and otherwise what went wrong
+// before. Leftovers of containers that were to be removed and were killed are removed first.
 func Run(ctx context.Context, st *store.Store, img oci.Image, o Options) (err error) {
 	if !o.Machine.InNamespace() {
 		return errors.New("run a container: not in a user namespace")
@@ -134,8 +135,9 @@ func (c *container) run(ctx context.Context, layers *imageLayers, process sandbo
 		defer network.Private.Close()
 	}
 	b, err := bundle.Make(ctx, o.Machine, bundle.Options{
-		Dir: c.path(), Layers: layers, WorkingDir: process.Dir, Mounts: mounts(hostname, o.Volumes), Hostname: hostname, Network: network,
-		Limits: o.Process.Limits, Insecure: o.Process.Privileged, ReadonlyRoot: o.ReadOnly, Now: time.Now().UTC().Truncate(time.Second),
+		Dir: c.path(), Layers: layers, WorkingDir: process.Dir, Mounts: mounts(hostname, o.Volumes),
+		Hostname: hostname, Network: network, Limits: o.Process.Limits, Insecure: o.Process.Privileged,
+		ReadonlyRoot: o.ReadOnly, Now: time.Now().UTC().Truncate(time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare container: %w", err)
@@ -146,7 +148,8 @@ func (c *container) run(ctx context.Context, layers *imageLayers, process sandbo
 		}
 	}()
 	spec := b.Spec(process)
-	spec.Stdin, spec.Stdout, spec.Stderr, spec.Signals = o.Streams.Stdin, o.Streams.Stdout, o.Streams.Stderr, o.Streams.Signals
+	spec.Stdin, spec.Stdout, spec.Stderr = o.Streams.Stdin, o.Streams.Stdout, o.Streams.Stderr
+	spec.Signals = o.Streams.Signals
 	return sandbox.Run(ctx, spec)
 }
 

@@ -25,8 +25,8 @@ type imageLayers struct {
 	tree   *tree.Tree
 }
 
-// openLayers gets hold of the image's layers, with directories in directory form. The result must be released even when there is
-// an error.
+// openLayers gets hold of the image's layers, with directories in directory form. The result must be released even when
+// there is an error.
 func openLayers(ctx context.Context, st *store.Store, img oci.Image, directories bool) (*imageLayers, error) {
 	layers, err := st.IngestImage(ctx, img, st, store.IngestImageOptions{Extract: directories})
 	l := &imageLayers{layers: layers}
@@ -78,8 +78,8 @@ func (l *imageLayers) Open(ctx context.Context, n tree.Node) (io.ReadCloser, err
 	return l.layers[n.Layer].OpenFile(ctx, n.LinkPath)
 }
 
-// hostname is the one asked for; with the network of the host it is the machine's otherwise, as with docker, and the container's short
-// id else.
+// hostname is the one asked for; with the network of the host it is the machine's otherwise, as with docker, and the
+// container's short id else.
 func (c *container) hostname(n NetworkOptions) (string, error) {
 	switch {
 	case n.Hostname != "":
@@ -90,7 +90,8 @@ func (c *container) hostname(n NetworkOptions) (string, error) {
 	return shortID(c.id), nil
 }
 
-// mounts are the file that says where the container is and the volumes, in order of their targets' depth. One over such a file hides it.
+// mounts are the file that says where the container is and the volumes, in order of their targets' depth. One over such
+// a file hides it.
 func mounts(hostname string, volumes []Volume) []bundle.Mount {
 	content := bundle.File{Content: []byte(hostname + "\n"), Attr: bundle.Attr{Mode: 0o644}}
 	list := []bundle.Mount{{Target: "/etc/hostname", Source: content, Name: "mount the host name"}}
@@ -99,7 +100,9 @@ func mounts(hostname string, volumes []Volume) []bundle.Mount {
 		return strings.Count(path.Clean(a.Target), "/") - strings.Count(path.Clean(b.Target), "/")
 	})
 	for _, v := range volumes {
-		list = append(list, bundle.Mount{Target: v.Target, ReadOnly: v.ReadOnly, Source: bundle.Outside(v.Source), Name: "mount " + v.Source})
+		list = append(list, bundle.Mount{
+			Target: v.Target, ReadOnly: v.ReadOnly, Source: bundle.Outside(v.Source), Name: "mount " + v.Source,
+		})
 	}
 	return list
 }

@@ -27,7 +27,8 @@ func (e *MissingSSHError) Error() string {
 	return fmt.Sprintf("ssh agent %s: not found", e.ID)
 }
 
-// mounts are what a RUN's --mount ask for, in the order in which they were written, and the variables that come with them.
+// mounts are what a RUN's --mount ask for, in the order in which they were written, and the variables that come with
+// them.
 func (w *workspace) mounts(op *runOp) (list []bundle.Mount, env []string, err error) {
 	if op.Script.File != nil {
 		list = append(list, bundle.Mount{Target: path.Dir(op.Script.File.Path), ReadOnly: true, Source: bundle.Made(op.writeScript), Name: "RUN"})

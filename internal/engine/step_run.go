@@ -134,8 +134,8 @@ func (op *runOp) run(ctx context.Context, w *workspace, spec sandbox.Spec) error
 // foreign reports whether the image is for another kind of machine than this one.
 func (op *runOp) foreign() bool { return op.Platform.Architecture != oci.HostPlatform().Architecture }
 
-// adopt makes a layer of what a RUN left. A copy is packed before anybody else uses it: it is the next step's, and goes on
-// changing.
+// adopt makes a layer of what a RUN left. A copy is packed before anybody else uses it: it is the next step's, and goes
+// on changing.
 func (w *workspace) adopt(ctx context.Context, c bundle.Changes) (*layerRef, error) {
 	if c.Copy == nil {
 		return w.adoptDir(c.Dir, c.Index, c.Owners), nil
@@ -164,8 +164,8 @@ func (w *workspace) takeSpare(s *snapshotRef) *snapshot.Root {
 	return c
 }
 
-// adoptDir makes a layer of a directory that a RUN left. The next step can stand on it at once; hashing, packing and storing go on
-// in the background.
+// adoptDir makes a layer of a directory that a RUN left. The next step can stand on it at once; hashing, packing and
+// storing go on in the background.
 func (w *workspace) adoptDir(dir string, ix *index.Index, table *owners.Table) *layerRef {
 	ref := newLayerRef()
 	ref.quick, ref.dir, ref.table = ix, dir, table
@@ -220,9 +220,9 @@ func (w *workspace) storeDir(ctx context.Context, dir string, ix *index.Index, t
 	return w.addLayer(ctx, content)
 }
 
-// addLayer stores a layer. When an earlier run gave the same content, that layer is used whole and this one dropped, so that what
-// stands on it stays cached and the image keeps its bytes. With SOURCE_DATE_EPOCH the times have to be the same, too, and then the
-// layer has the same name anyway.
+// addLayer stores a layer. When an earlier run gave the same content, that layer is used whole and this one dropped, so
+// that what stands on it stays cached and the image keeps its bytes. With SOURCE_DATE_EPOCH the times have to be the
+// same, too, and then the layer has the same name anyway.
 func (w *workspace) addLayer(ctx context.Context, c store.LayerContent) (*store.Layer, error) {
 	if w.opts.Epoch == nil && !w.step.NoCache {
 		if l, ok := w.store.LayerByContentID(c.Index.ContentID()); ok {

@@ -1,4 +1,5 @@
-// Package sshagent offers ssh agents: one for keys in files, and one that can be used and not changed for somebody else's.
+// Package sshagent offers ssh agents: one for keys in files, and one that can be used and not changed for somebody
+// else's.
 package sshagent
 
 import (
@@ -27,8 +28,8 @@ func (a *Agent) Close() {
 	}
 }
 
-// Open gives the agent for what --ssh names: the one whose socket paths is, a new one that has the private keys in the files of
-// paths, or that of SSH_AUTH_SOCK for no paths.
+// Open gives the agent for what --ssh names: the one whose socket paths is, a new one that has the private keys in the
+// files of paths, or that of SSH_AUTH_SOCK for no paths.
 func Open(paths []string) (*Agent, error) {
 	if len(paths) == 0 {
 		if sock := os.Getenv("SSH_AUTH_SOCK"); sock != "" {
@@ -110,7 +111,8 @@ func serve(l net.Listener, handle func(net.Conn)) {
 	}
 }
 
-// Forward lets whoever connects to l list the keys of the agent at socket and sign with them, and nothing else, until l is closed.
+// Forward lets whoever connects to l list the keys of the agent at socket and sign with them, and nothing else, until l
+// is closed.
 func Forward(l net.Listener, socket string) {
 	serve(l, func(c net.Conn) {
 		a, err := net.Dial("unix", socket)
