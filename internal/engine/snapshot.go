@@ -159,19 +159,6 @@ func (s *snapshotRef) Tree(ctx context.Context) (*tree.Tree, error) {
 	return s.merged, nil
 }
 
-// stored waits for all layers.
-func (s *snapshotRef) stored(ctx context.Context) ([]*store.Layer, error) {
-	out := make([]*store.Layer, 0, len(s.layers))
-	for _, r := range s.layers {
-		l, err := r.stored(ctx)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
 // Open reads a regular file of the Tree.
 func (s *snapshotRef) Open(ctx context.Context, n tree.Node) (io.ReadCloser, error) {
 	l, err := s.layers[n.Layer].stored(ctx)
