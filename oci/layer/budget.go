@@ -27,13 +27,6 @@ func (e *BombError) Error() string {
 // budget is what one layer's metadata may take: memory, and in the same measure the links that names lead through.
 type budget struct{ limit, used, walked int64 }
 
-func newBudget(limit int64) budget {
-	if limit <= 0 {
-		limit = maxMetadata
-	}
-	return budget{limit: limit}
-}
-
 // take pays for one name with texts of so many bytes. What a later entry replaces is not paid back: that bounds time, too.
 func (b *budget) take(bytes int) error {
 	if b.used += nodeSize + int64(bytes); b.used > b.limit {

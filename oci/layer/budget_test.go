@@ -40,7 +40,7 @@ func TestReadStopsAtBombs(t *testing.T) {
 					assert.NilError(t, w.WriteHeader(tt.head(i)))
 				}
 				assert.NilError(t, w.Close())
-				_, err := layer.Read(t.Context(), &buf, layer.ReadOptions{MaxMetadata: limit})
+				_, err := layer.ReadWithin(t.Context(), &buf, layer.ReadOptions{}, limit)
 				return err
 			}
 			assert.NilError(t, read(limit/(40*(512+tt.size))))

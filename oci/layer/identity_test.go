@@ -25,15 +25,15 @@ func TestIdentity(t *testing.T) {
 		tar, full := tarOf(t, ix, src)
 		assert.Assert(t, full.Complete())
 
-		read, err := layer.Read(t.Context(), bytes.NewReader(tar), layer.ReadOptions{Digests: true})
+		read, err := readHashed(t, tar, layer.ReadOptions{})
 		assert.NilError(t, err)
 		same(t, read, full, "read without a directory")
 
 		for _, how := range []string{"Read", "Extract"} {
 			dir, table := mkdir(t, how), owners.NewTable()
-			o := layer.ReadOptions{Dir: dir, Owners: mode, Table: table, Digests: true}
+			o := layer.ReadOptions{Dir: dir, Owners: mode, Table: table}
 			if how == "Read" {
-				read, err := layer.Read(t.Context(), bytes.NewReader(tar), o)
+				read, err := readHashed(t, tar, o)
 				assert.NilError(t, err)
 				same(t, read, full, "read with a directory")
 				assert.DeepEqual(t, slices.Collect(read.Entries()), slices.Collect(full.Entries())) // Offsets too

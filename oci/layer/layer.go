@@ -42,12 +42,8 @@ type ReadOptions struct {
 	// Owners is how Dir holds owners. Table receives what Dir's files cannot record; it may be nil for Chown.
 	Owners owners.Mode
 	Table  *owners.Table
-	// Digests makes Read fill in the digest of every file.
-	Digests bool
 	// Inherited has the content of files that a normalised layer links to in a layer below (Extract only).
 	Inherited Source
-	// MaxMetadata bounds the memory in bytes, estimated, for the names and attributes of the files (Read only); 0 is 2 GiB.
-	MaxMetadata int64
 }
 
 // ScanOptions are those of Scan.

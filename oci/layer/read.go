@@ -4,14 +4,10 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/cairnbuild/cairn/internal/files"
 	"github.com/cairnbuild/cairn/oci/index"
@@ -24,12 +20,17 @@ const (
 )
 
 // Read reads an uncompressed tar to its end marker and returns its index, with the Offset of every file. In the same pass it
-// makes the directory form when o.Dir is set, and digests when o.Digests is. What follows the end marker is left, in part, in
+// makes the directory form when o.Dir is set. What follows the end marker is left, in part, in
 // r. ErrLoose comes with an index; every other error says which entry it is about. How much it may read and write is the
 // caller's to bound, through r and ctx.
 func Read(ctx context.Context, r io.Reader, o ReadOptions) (*index.Index, error) {
+	return readWithin(ctx, r, o, maxMetadata)
+}
+
+// readWithin is Read with a limit of the memory for names and attributes, in bytes.
+func readWithin(ctx context.Context, r io.Reader, o ReadOptions, limit int64) (*index.Index, error) {
 	in := &counter{r: bufio.NewReaderSize(r, bufferSize)}
-	rd := &reader{in: in, tar: tar.NewReader(in), root: newDirNode(), digests: o.Digests, budget: newBudget(o.MaxMetadata), buf: make([]byte, bufferSize)}
+	rd := &reader{in: in, tar: tar.NewReader(in), root: newDirNode(), budget: budget{limit: limit}, buf: make([]byte, bufferSize)}
 	if o.Dir != "" {
 		d, err := newDisk(o)
 		if err != nil {
@@ -63,13 +64,12 @@ func Read(ctx context.Context, r io.Reader, o ReadOptions) (*index.Index, error)
 
 // reader is the state of one Read.
 type reader struct {
-	in      *counter
-	tar     *tar.Reader
-	root    *node
-	disk    *disk // nil when no directory is wanted, or can be made
-	digests bool
-	budget  budget
-	buf     []byte
+	in     *counter
+	tar    *tar.Reader
+	root   *node
+	disk   *disk // nil when no directory is wanted, or can be made
+	budget budget
+	buf    []byte
 }
 
 func (rd *reader) all(ctx context.Context) error {
@@ -250,11 +250,6 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 	n := &node{e: e}
 	at.dir.kids[at.base] = n
 	var content io.Reader = files.Reader(ctx, rd.tar)
-	var sum hash.Hash
-	if rd.digests {
-		sum = sha256.New()
-		content = io.TeeReader(content, sum)
-	}
 	var data strings.Builder
 	keep := keepsData(e.Path, e.Size)
 	if keep {
@@ -264,7 +259,7 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 	switch {
 	case rd.disk != nil:
 		err = rd.disk.file(e, content)
-	case rd.digests || keep || e.Offset < -1: // a sparse file is read to find its end
+	case keep || e.Offset < -1: // a sparse file is read to find its end
 		_, err = io.CopyBuffer(io.Discard, content, rd.buf)
 	}
 	if err != nil {
@@ -272,9 +267,6 @@ func (rd *reader) file(ctx context.Context, at place, e index.Entry) error {
 	}
 	if keep {
 		n.e.Data = []byte(data.String())
-	}
-	if sum != nil {
-		n.e.Digest = digest.NewDigest(digest.SHA256, sum)
 	}
 	if rd.disk != nil && e.Offset < -1 { // up to the end of the tar's own data
 		_, err = io.Copy(io.Discard, rd.tar)

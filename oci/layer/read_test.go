@@ -97,7 +97,7 @@ func TestReadForeignTars(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := foreignWithGlobals(t, c.tar)
 			dir, table := mkdir(t, "d"), owners.NewTable()
-			ix, err := layer.Read(t.Context(), bytes.NewReader(data), layer.ReadOptions{Dir: dir, Owners: owners.Record, Table: table, Digests: true})
+			ix, err := readHashed(t, data, layer.ReadOptions{Dir: dir, Owners: owners.Record, Table: table})
 			if c.loose {
 				assert.Assert(t, errors.Is(err, layer.ErrLoose), "%v", err)
 			} else {
@@ -177,7 +177,7 @@ func TestReadRefuses(t *testing.T) {
 func TestReadDamagedTars(t *testing.T) {
 	data := foreign(t, [3]string{directory, "d"}, [3]string{file, "d/f", strings.Repeat("x", 3000)})
 	for _, n := range []int{100, 1000, 2000, len(data) - 2048} {
-		_, err := layer.Read(t.Context(), bytes.NewReader(data[:n]), layer.ReadOptions{Digests: true})
+		_, err := layer.Read(t.Context(), bytes.NewReader(data[:n]), layer.ReadOptions{})
 		assert.Assert(t, errors.Is(err, io.ErrUnexpectedEOF), "%d: %v", n, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -271,7 +271,7 @@ func FuzzRead(f *testing.F) {
 		}
 		dir, intact := canary(t)
 		table := owners.NewTable()
-		ix, err := layer.Read(t.Context(), bytes.NewReader(data), layer.ReadOptions{Dir: dir, Owners: owners.Record, Table: table, Digests: true})
+		ix, err := readHashed(t, data, layer.ReadOptions{Dir: dir, Owners: owners.Record, Table: table})
 		intact()
 		if err != nil {
 			return

@@ -151,3 +151,15 @@ func formOf(t testing.TB, ix *index.Index, tar []byte, mode owners.Mode) (string
 }
 
 func asError[T error](err error, target *T) bool { return errors.As(err, target) }
+
+// readHashed is Read of a tar, with the digest of every file.
+func readHashed(t *testing.T, data []byte, o layer.ReadOptions) (*index.Index, error) {
+	t.Helper()
+	ix, err := layer.Read(t.Context(), bytes.NewReader(data), o)
+	if err != nil && !errors.Is(err, layer.ErrLoose) {
+		return nil, err
+	}
+	ix, hashErr := layer.Hash(t.Context(), ix, layer.TarSource(bytes.NewReader(data)))
+	assert.NilError(t, hashErr)
+	return ix, err
+}

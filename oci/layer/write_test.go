@@ -242,13 +242,13 @@ func TestForeignSparseFiles(t *testing.T) {
 		data, err := exec.Command("tar", args...).Output()
 		assert.NilError(t, err)
 		assert.Assert(t, len(data) < 1_000_000)
-		for _, o := range []layer.ReadOptions{{}, {Digests: true}, {Dir: mkdir(t, "d")}} {
+		for _, o := range []layer.ReadOptions{{}, {Dir: mkdir(t, "d")}} {
 			o.Owners = owners.Record
 			ix, err := layer.Read(t.Context(), bytes.NewReader(data), o)
 			assert.NilError(t, err)
 			ix, err = layer.Hash(t.Context(), ix, layer.TarSource(bytes.NewReader(data)))
 			assert.NilError(t, err)
-			same(t, ix, want, fmt.Sprint(format, o.Digests))
+			same(t, ix, want, fmt.Sprint(format, o.Dir))
 			if o.Dir != "" {
 				same(t, scanned(t, o.Dir, layer.ScanOptions{Owners: owners.Record}), want, "the directory")
 				dir, _ := formOf(t, ix, data, owners.Record)
