@@ -15,7 +15,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci/compress"
 	"github.com/cairnbuild/cairn/oci/index"
-	"github.com/cairnbuild/cairn/oci/layer"
 )
 
 // LayerContent is a layer to be added, in the forms that are there.
@@ -23,9 +22,8 @@ type LayerContent struct {
 	// Index is strict, and complete unless Foreign.
 	Index *index.Index
 	// Dir is the directory in overlay form, below a Temp of this Store, to be moved away; empty for none. It stays in the Temp
-	// if the layer has one already. Form is the id map it was made under; empty is this process's.
-	Dir  string
-	Form string
+	// if the layer has one already. It was made under the id map of this process.
+	Dir string
 	// Table has the owner records that Dir's files could not keep; nil for none.
 	Table *owners.Table
 	// DiffID is the digest of the uncompressed tar, if known. Blob is a blob of it that is in the store, zero for none, and
@@ -35,16 +33,6 @@ type LayerContent struct {
 	Packing compress.Options
 	// Foreign says that others made Blob; then DiffID must be set.
 	Foreign bool
-	// Source reads the content from where it came from, as long as this Store is open; nil for none.
-	Source layer.Source
-}
-
-// form is the owners of Dir as a dirForm.
-func (c *LayerContent) form(s *Store) string {
-	if c.Form == "" {
-		return s.host.form
-	}
-	return c.Form
 }
 
 // AddLayer stores a layer and returns it in use. Where the store has it already, the forms that are new are added to it. A
@@ -65,7 +53,7 @@ func (s *Store) AddLayer(ctx context.Context, c LayerContent) (*Layer, error) {
 
 // addLayer stores a layer under an id; want has what its meta says beside the forms.
 func (s *Store) addLayer(ctx context.Context, id digest.Digest, want layerMeta, c LayerContent) (*Layer, error) {
-	if c.Dir != "" && c.form(s) == "" {
+	if c.Dir != "" && s.host.form == "" {
 		return nil, errors.New("add layer: a directory from outside any user namespace")
 	}
 	want.Version, want.ID = metaVersion, id.Encoded()
@@ -81,11 +69,6 @@ func (s *Store) addLayer(ctx context.Context, id digest.Digest, want layerMeta, 
 	if err != nil {
 		l.Release()
 		return nil, fmt.Errorf("add layer: %w", err)
-	}
-	if c.Source != nil {
-		l.st.mu.Lock()
-		l.st.source = c.Source
-		l.st.mu.Unlock()
 	}
 	return l, nil
 }
@@ -260,7 +243,7 @@ func (l *Layer) mergeIndex(m *layerMeta, c *LayerContent) error {
 
 // mergeDir moves c.Dir into the layer, unless it has a directory of that form.
 func (l *Layer) mergeDir(m *layerMeta, c *LayerContent) error {
-	form := c.form(l.s)
+	form := l.s.host.form
 	if c.Dir == "" || l.hasDir(*m, form) {
 		return nil
 	}

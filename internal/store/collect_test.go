@@ -14,7 +14,7 @@ import (
 // layerWithDir adds a layer with a directory and returns its id; nothing holds it.
 func layerWithDir(t *testing.T, root, name string) string {
 	t.Helper()
-	s := openStore(t, root)
+	s := dirStore(t, root)
 	defer s.Close()
 	temp, err := s.TempDir("run")
 	assert.NilError(t, err)
@@ -22,7 +22,7 @@ func layerWithDir(t *testing.T, root, name string) string {
 	dir := filepath.Join(temp.Path(), "upper")
 	assert.NilError(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
-	l, err := s.AddLayer(t.Context(), LayerContent{Index: indexOf(t, name), Dir: dir, Form: "test"})
+	l, err := s.AddLayer(t.Context(), LayerContent{Index: indexOf(t, name), Dir: dir})
 	assert.NilError(t, err)
 	assert.NilError(t, s.PutStep(Step{Key: digest.FromString(name), Layer: l.ID()}))
 	return l.ID()
@@ -34,12 +34,12 @@ func hasLayer(s *Store, id string) bool {
 }
 
 func TestAddLayerMovesTheDirectoryInOnce(t *testing.T) {
-	s := newStore(t)
+	s := newDirStore(t)
 	id := layerWithDir(t, s.root, "a")
 	l, err := s.Layer(id)
 	assert.NilError(t, err)
 	defer l.Release()
-	dir, ok := l.Dir("test")
+	dir, ok := l.Dir(s.host.form)
 	assert.Assert(t, ok)
 	data, err := os.ReadFile(filepath.Join(dir, "a"))
 	assert.NilError(t, err)
@@ -57,24 +57,24 @@ func TestAddLayerMovesTheDirectoryInOnce(t *testing.T) {
 }
 
 func TestDirectoryFromBeforeACrashIsReplaced(t *testing.T) {
-	s := newStore(t)
+	s := newDirStore(t)
 	id := layerWithDir(t, s.root, "a")
-	other := openStore(t, s.root)
+	other := dirStore(t, s.root)
 	other.host.boot = "the next"
 	l, err := other.Layer(id)
 	assert.NilError(t, err)
 	defer l.Release()
-	_, ok := l.Dir("test")
+	_, ok := l.Dir(s.host.form)
 	assert.Assert(t, !ok, "a directory that was never synced is trusted after a power cut")
-	assert.NilError(t, os.WriteFile(filepath.Join(s.layerDir(id), dirName("test"), "half"), nil, 0o600))
+	assert.NilError(t, os.WriteFile(filepath.Join(s.layerDir(id), dirName(other.host.form), "half"), nil, 0o600))
 
 	temp, err := other.TempDir("run")
 	assert.NilError(t, err)
 	defer temp.Close()
-	again, err := other.AddLayer(t.Context(), LayerContent{Index: indexOf(t, "a"), Dir: temp.Path(), Form: "test"})
+	again, err := other.AddLayer(t.Context(), LayerContent{Index: indexOf(t, "a"), Dir: temp.Path()})
 	assert.NilError(t, err)
 	defer again.Release()
-	dir, ok := again.Dir("test")
+	dir, ok := again.Dir(other.host.form)
 	assert.Assert(t, ok)
 	_, err = os.Stat(filepath.Join(dir, "half"))
 	assert.Assert(t, os.IsNotExist(err))
@@ -198,8 +198,7 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 }
 
 func TestLayerThatWasLookedUpStays(t *testing.T) {
-	s := newStore(t)
-	s.host.form = "test"
+	s := newDirStore(t)
 	id := layerWithDir(t, s.root, "a")
 	_, ok := s.LookupStep(digest.FromString("a"))
 	assert.Assert(t, ok)

@@ -104,9 +104,6 @@ func (l *Layer) cheapSource() (layer.Source, error) {
 	if dir, ok := l.Dir(l.s.host.form); ok {
 		return layer.DirSource(dir), nil
 	}
-	if src := l.attached(); src != nil {
-		return src, nil
-	}
 	blobs := l.Blobs()
 	for _, b := range blobs {
 		if isRaw(b) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -34,8 +33,8 @@ func (l *Layer) noContent() error {
 	return fmt.Errorf("read layer %s: its content is gone: %w", l.st.id, fs.ErrNotExist)
 }
 
-// EnsureDir returns the layer's directory in overlay form for this process's id map, after making it from a blob (or the
-// Source that the layer was added with) if it is not there. The layers below, base first, are needed only for a layer that
+// EnsureDir returns the layer's directory in overlay form for this process's id map, after making it from a blob if it is not
+// there. The layers below, base first, are needed only for a layer that
 // FindLayer had to be given them for. The directory stays until the layer is released. Outside a user namespace, as a user
 // other than root, the error is ErrNeedsNamespace; it is fs.ErrNotExist when there is nothing to make it from.
 func (l *Layer) EnsureDir(ctx context.Context, below []*Layer) (string, error) {
@@ -105,12 +104,9 @@ func (l *Layer) extract(ctx context.Context) error {
 	return err
 }
 
-// extractInto fills o.Dir from a blob, or by way of a tar in memory from the Source.
+// extractInto fills o.Dir from a blob.
 func (l *Layer) extractInto(ctx context.Context, ix *index.Index, o layer.ReadOptions) error {
 	tar, err := l.openTar(ctx)
-	if errors.Is(err, fs.ErrNotExist) && l.attached() != nil {
-		return extractSource(ctx, ix, l.attached(), o)
-	}
 	if err != nil {
 		return err
 	}
@@ -121,30 +117,6 @@ func (l *Layer) extractInto(ctx context.Context, ix *index.Index, o layer.ReadOp
 	}
 	_, err = io.Copy(io.Discard, tar) // the digests are compared at the end
 	return err
-}
-
-// extractSource makes a directory from a Source by packing and extracting at once.
-func extractSource(ctx context.Context, ix *index.Index, src layer.Source, o layer.ReadOptions) error {
-	pr, pw := io.Pipe()
-	packed := make(chan *index.Index, 1)
-	go func() {
-		out, err := layer.WriteTar(ctx, pw, ix, src)
-		pw.CloseWithError(err)
-		packed <- out
-	}()
-	_, err := layer.Read(ctx, pr, o)
-	if err == nil {
-		_, err = io.Copy(io.Discard, pr)
-	}
-	pr.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-	<-packed
-	return err
-}
-
-func (l *Layer) attached() layer.Source {
-	l.st.mu.Lock()
-	defer l.st.mu.Unlock()
-	return l.st.source
 }
 
 // ownersMode is how this process's id map keeps owners on disk.

@@ -141,32 +141,6 @@ func TestForeignBlobIsOnlyRecompressed(t *testing.T) {
 	assert.Assert(t, errors.Is(err, fs.ErrNotExist), "%v", err)
 }
 
-func TestLayerFromASource(t *testing.T) {
-	s := newDirStore(t)
-	ctx := t.Context()
-	l, err := s.AddLayer(ctx, LayerContent{Index: indexOf(t, "a", "b"), Source: nameSource{}})
-	assert.NilError(t, err)
-	defer l.Release()
-	assert.Assert(t, l.HasContent())
-	assert.Equal(t, readFile(t, l, "b"), "b")
-	dir, err := l.EnsureDir(ctx, nil)
-	assert.NilError(t, err)
-	data, err := os.ReadFile(filepath.Join(dir, "a"))
-	assert.NilError(t, err)
-	assert.Equal(t, string(data), "a")
-
-	m, err := s.AddLayer(ctx, LayerContent{Index: indexOf(t, "c"), Source: nameSource{}})
-	assert.NilError(t, err)
-	defer m.Release()
-	_, err = m.EnsureBlob(ctx, compress.Options{})
-	assert.NilError(t, err)
-
-	other, err := openStore(t, s.root).Layer(m.ID())
-	assert.NilError(t, err)
-	defer other.Release()
-	assert.Equal(t, readFile(t, other, "c"), "c")
-}
-
 // nameSource gives every file its name for a content.
 type nameSource struct{}
 

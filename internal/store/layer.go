@@ -16,7 +16,6 @@ import (
 	"github.com/cairnbuild/cairn/internal/owners"
 	"github.com/cairnbuild/cairn/oci"
 	"github.com/cairnbuild/cairn/oci/index"
-	"github.com/cairnbuild/cairn/oci/layer"
 )
 
 // ErrNeedsNamespace says that content is only in a directory that was made by root in the user's namespace, and this process
@@ -37,10 +36,9 @@ type layerState struct {
 	lock *os.File // shared, on the layer's directory
 	refs atomic.Int32
 
-	mu     sync.Mutex
-	meta   layerMeta
-	index  *index.Index
-	source layer.Source
+	mu    sync.Mutex
+	meta  layerMeta
+	index *index.Index
 
 	tarMu sync.Mutex
 	tar   *os.File // the uncompressed tar, spooled
@@ -129,16 +127,12 @@ func (l *Layer) anyDir(m layerMeta) bool {
 	return false
 }
 
-// HasContent says whether this process can read the layer's content: from a blob, a directory of its form, or the Source it
-// was added with.
+// HasContent says whether this process can read the layer's content: from a blob or a directory of its form.
 func (l *Layer) HasContent() bool {
 	if _, ok := l.Dir(l.s.host.form); ok {
 		return true
 	}
-	l.st.mu.Lock()
-	attached := l.st.source != nil
-	l.st.mu.Unlock()
-	return attached || len(l.Blobs()) > 0
+	return len(l.Blobs()) > 0
 }
 
 // meta is the layer's state as last read or written here; refresh is the state on disk.

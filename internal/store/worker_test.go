@@ -28,6 +28,9 @@ func work(ctx context.Context, args []string) error {
 		return err
 	}
 	defer s.Close()
+	if s.host.form == "" {
+		s.host.form = recordForm
+	}
 	switch args[0] {
 	case "tag":
 		m, err := s.Resolve(ctx, args[2])
@@ -134,7 +137,7 @@ func churnLayer(ctx context.Context, s *Store, r *rand.Rand) error {
 		}
 		return nil
 	}
-	l, err := s.AddLayer(ctx, LayerContent{Index: ix, Dir: dir, Form: "test"})
+	l, err := s.AddLayer(ctx, LayerContent{Index: ix, Dir: dir})
 	if err != nil {
 		return err
 	}
@@ -143,7 +146,7 @@ func churnLayer(ctx context.Context, s *Store, r *rand.Rand) error {
 }
 
 func mustDir(l *Layer) string {
-	dir, _ := l.Dir("test")
+	dir, _ := l.Dir(l.s.host.form)
 	return dir
 }
 
