@@ -57,7 +57,7 @@ func TestLinksThatManyNamesLeadThrough(t *testing.T) {
 	}
 	data := foreign(t, entries...)
 	read := func(limit int64) error {
-		_, err := layer.Read(t.Context(), bytes.NewReader(data), layer.ReadOptions{MaxMetadata: limit})
+		_, err := layer.ReadWithin(t.Context(), bytes.NewReader(data), layer.ReadOptions{}, limit)
 		return err
 	}
 	assert.NilError(t, read(1<<20))
