@@ -1,8 +1,7 @@
 // Package seccomp compiles Docker's default system call profile to a filter for the kernel.
 //
-// The profile's rules are generated into tables of numbers (profile_*.go, from the module moby/profiles/seccomp and the
-// system call tables of elastic/go-seccomp-bpf; a test compares), so that a process that only starts a step does not have to
-// parse them. Every ABI that the machine runs has a table of its own: on amd64 also i386, so that 32-bit programs work.
+// Every ABI that the machine runs has a table of its own (package profile): on amd64 also i386, so that 32-bit programs
+// work.
 //
 // What the profile does not name is answered with EPERM, and a number that is newer than the tables with ENOSYS: a libc that
 // tries a new call then falls back to an old one.
@@ -12,46 +11,14 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-)
 
-//go:generate go run ./generate
-
-// abi is one calling convention and what it may call.
-type abi struct {
-	audit uint32 // AUDIT_ARCH_*
-	last  uint32 // the highest number that the tables know
-	rules []rule
-}
-
-// rule is one entry of the profile.
-type rule struct {
-	with, without int    // the rule holds only with, or only without, this capability: CAP_* + 1, 0 for always
-	errno         uint32 // 0: allowed
-	numbers       []uint32
-	args          []condition // all must hold
-}
-
-// condition is a test of one argument.
-type condition struct {
-	arg  uint32
-	op   operator
-	mask uint64
-	val  uint64
-}
-
-// operator is how a condition compares.
-type operator uint8
-
-const (
-	equal       operator = iota
-	less                 // of values below 1<<32
-	maskedEqual          // arg & mask == val
+	"github.com/cairnbuild/cairn/sandbox/internal/seccomp/profile"
 )
 
 // Default compiles the profile for processes whose bounding set is capabilities, a bit set. It is nil on an architecture
 // without tables.
 func Default(capabilities uint64) []unix.SockFilter {
-	return compile(profile(), capabilities)
+	return compile(profile.Docker(), capabilities)
 }
 
 // The layout of struct seccomp_data and what a filter can answer; see seccomp(2).
@@ -66,14 +33,14 @@ const (
 )
 
 // compile gives each ABI its own search tree; a call by any other ABI kills.
-func compile(abis []abi, capabilities uint64) []unix.SockFilter {
+func compile(abis []profile.ABI, capabilities uint64) []unix.SockFilter {
 	if len(abis) == 0 {
 		return nil
 	}
 	rest := []unix.SockFilter{ret(kill)}
 	for _, a := range slices.Backward(abis) {
-		body := append([]unix.SockFilter{load(offsetNumber)}, tree(a.ranges(capabilities))...)
-		rest = branch(unix.BPF_JEQ, a.audit, body, rest)
+		body := append([]unix.SockFilter{load(offsetNumber)}, tree(ranges(a, capabilities))...)
+		rest = branch(unix.BPF_JEQ, a.Audit, body, rest)
 	}
 	return append([]unix.SockFilter{load(offsetArch)}, rest...)
 }
@@ -85,14 +52,14 @@ type span struct {
 }
 
 // ranges cuts the numbers into spans of the same answer. x32, which shares amd64's audit value, lies above the last number.
-func (a abi) ranges(capabilities uint64) []span {
-	answers := make(map[uint32][]rule)
-	starts := []uint32{0, a.last + 1}
-	for _, r := range a.rules {
-		if r.with != 0 && capabilities&(1<<(r.with-1)) == 0 || r.without != 0 && capabilities&(1<<(r.without-1)) != 0 {
+func ranges(a profile.ABI, capabilities uint64) []span {
+	answers := make(map[uint32][]profile.Rule)
+	starts := []uint32{0, a.Last + 1}
+	for _, r := range a.Rules {
+		if r.With != 0 && capabilities&(1<<(r.With-1)) == 0 || r.Without != 0 && capabilities&(1<<(r.Without-1)) != 0 {
 			continue
 		}
-		for _, n := range r.numbers {
+		for _, n := range r.Numbers {
 			answers[n] = append(answers[n], r)
 			starts = append(starts, n, n+1)
 		}
@@ -101,7 +68,7 @@ func (a abi) ranges(capabilities uint64) []span {
 	var spans []span
 	for _, n := range slices.Compact(starts) {
 		unknown := unix.EPERM
-		if n > a.last {
+		if n > a.Last {
 			unknown = unix.ENOSYS
 		}
 		code := answer(answers[n], unknown)
@@ -113,46 +80,46 @@ func (a abi) ranges(capabilities uint64) []span {
 }
 
 // answer is the code for one number: its rules in turn, the one that always holds first.
-func answer(rules []rule, unknown unix.Errno) []unix.SockFilter {
+func answer(rules []profile.Rule, unknown unix.Errno) []unix.SockFilter {
 	var code []unix.SockFilter
 	for _, r := range rules {
-		if len(r.args) == 0 {
-			return []unix.SockFilter{r.result()}
+		if len(r.Args) == 0 {
+			return []unix.SockFilter{result(r)}
 		}
-		code = append(code, r.code()...)
+		code = append(code, ruleCode(r)...)
 	}
 	return append(code, ret(deny|uint32(unknown)))
 }
 
-func (r rule) result() unix.SockFilter {
-	if r.errno != 0 {
-		return ret(deny | r.errno)
+func result(r profile.Rule) unix.SockFilter {
+	if r.Errno != 0 {
+		return ret(deny | r.Errno)
 	}
 	return ret(allow)
 }
 
-// code answers when all conditions hold; when one does not, what follows this code runs.
-func (r rule) code() []unix.SockFilter {
-	code := []unix.SockFilter{r.result()}
-	for _, c := range slices.Backward(r.args) {
-		lo, hi := argument(c.arg)
-		mask := c.mask
-		if c.op != maskedEqual {
+// ruleCode answers when all conditions hold; when one does not, what follows this code runs.
+func ruleCode(r profile.Rule) []unix.SockFilter {
+	code := []unix.SockFilter{result(r)}
+	for _, c := range slices.Backward(r.Args) {
+		lo, hi := argument(c.Arg)
+		mask := c.Mask
+		if c.Op != profile.MaskedEqual {
 			mask = ^uint64(0)
 		}
 		// The halves are tested in the reverse of the order they are added in here.
-		code = test(c.op, lo, uint32(mask), uint32(c.val), code)
+		code = test(c.Op, lo, uint32(mask), uint32(c.Val), code)
 		if mask>>32 != 0 {
-			code = test(equal, hi, uint32(mask>>32), uint32(c.val>>32), code)
+			code = test(profile.Equal, hi, uint32(mask>>32), uint32(c.Val>>32), code)
 		}
 	}
 	return code
 }
 
 // test goes on with then, or skips it.
-func test(op operator, offset, mask, val uint32, then []unix.SockFilter) []unix.SockFilter {
+func test(op profile.Operator, offset, mask, val uint32, then []unix.SockFilter) []unix.SockFilter {
 	jump := unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: val, Jf: uint8(len(then))}
-	if op == less {
+	if op == profile.Less {
 		jump = unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: val, Jt: uint8(len(then))}
 	}
 	return slices.Concat([]unix.SockFilter{load(offset), and(mask), jump}, then)

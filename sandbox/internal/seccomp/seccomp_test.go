@@ -2,13 +2,12 @@ package seccomp
 
 import (
 	"encoding/binary"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
+
+	"github.com/cairnbuild/cairn/sandbox/internal/seccomp/profile"
 )
 
 // call is a system call as a filter sees it.
@@ -69,7 +68,7 @@ const (
 func errno(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 
 func TestDefaultAMD64(t *testing.T) {
-	if len(profile()) == 0 || profile()[0].audit != amd64 {
+	if len(profile.Docker()) == 0 || profile.Docker()[0].Audit != amd64 {
 		t.Skip("the numbers are amd64's")
 	}
 	const ok = unix.SECCOMP_RET_ALLOW
@@ -112,10 +111,10 @@ func TestCompileAgreesWithRules(t *testing.T) {
 	for _, caps := range []uint64{0, dockerCaps, adminCaps, ^uint64(0)} {
 		program := Default(caps)
 		assert.Assert(t, len(program) < 4096, "the kernel's limit: %d", len(program))
-		for _, a := range profile() {
-			for n := range a.last + 3 {
+		for _, a := range profile.Docker() {
+			for n := range a.Last + 3 {
 				for _, arg := range []uint64{0, 1, 8, 37, 38, 40, 41, 0x20000, 0x7e020000, 1 << 32, ^uint64(0)} {
-					c := call{a.audit, n, [6]uint64{arg, arg}}
+					c := call{a.Audit, n, [6]uint64{arg, arg}}
 					assert.Equal(t, run(t, program, c), expect(a, caps, c), "call %+v capabilities %#x", c, caps)
 				}
 			}
@@ -123,42 +122,42 @@ func TestCompileAgreesWithRules(t *testing.T) {
 	}
 }
 
-func expect(a abi, caps uint64, c call) uint32 {
+func expect(a profile.ABI, caps uint64, c call) uint32 {
 	for _, unconditional := range []bool{true, false} {
-		for _, r := range a.rules {
-			if r.with != 0 && caps>>(r.with-1)&1 == 0 || r.without != 0 && caps>>(r.without-1)&1 == 1 {
+		for _, r := range a.Rules {
+			if r.With != 0 && caps>>(r.With-1)&1 == 0 || r.Without != 0 && caps>>(r.Without-1)&1 == 1 {
 				continue
 			}
-			for _, n := range r.numbers {
-				if n == c.number && (len(r.args) == 0) == unconditional && holds(r.args, c) {
-					if r.errno != 0 {
-						return unix.SECCOMP_RET_ERRNO | r.errno
+			for _, n := range r.Numbers {
+				if n == c.number && (len(r.Args) == 0) == unconditional && holds(r.Args, c) {
+					if r.Errno != 0 {
+						return unix.SECCOMP_RET_ERRNO | r.Errno
 					}
 					return unix.SECCOMP_RET_ALLOW
 				}
 			}
 		}
 	}
-	if c.number > a.last {
+	if c.number > a.Last {
 		return errno(unix.ENOSYS)
 	}
 	return errno(unix.EPERM)
 }
 
-func holds(conditions []condition, c call) bool {
+func holds(conditions []profile.Condition, c call) bool {
 	for _, cond := range conditions {
-		v := c.args[cond.arg]
-		switch cond.op {
-		case equal:
-			if v != cond.val {
+		v := c.args[cond.Arg]
+		switch cond.Op {
+		case profile.Equal:
+			if v != cond.Val {
 				return false
 			}
-		case less:
-			if v >= cond.val {
+		case profile.Less:
+			if v >= cond.Val {
 				return false
 			}
-		case maskedEqual:
-			if v&cond.mask != cond.val {
+		case profile.MaskedEqual:
+			if v&cond.Mask != cond.Val {
 				return false
 			}
 		}
@@ -166,33 +165,8 @@ func holds(conditions []condition, c call) bool {
 	return true
 }
 
-// The tables are what the module's profile gives today.
-func TestGenerated(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles a program")
-	}
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "generate"), "./generate")
-	out, err := build.CombinedOutput()
-	assert.NilError(t, err, "%s", out)
-	cmd := exec.Command(filepath.Join(dir, "generate"))
-	cmd.Dir = dir
-	out, err = cmd.CombinedOutput()
-	assert.NilError(t, err, "%s", out)
-	for _, name := range []string{"profile_amd64.go", "profile_arm64.go"} {
-		assert.DeepEqual(t, readFile(t, filepath.Join(dir, name)), readFile(t, name))
-	}
-}
-
 func BenchmarkDefault(b *testing.B) {
 	for b.Loop() {
 		Default(dockerCaps)
 	}
-}
-
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	assert.NilError(t, err)
-	return string(b)
 }
