@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -19,20 +18,16 @@ import (
 
 const (
 	modulePath     = "github.com/cairnbuild/cairn"
-	maxFileLines   = 700
-	maxFuncLines   = 100
-	maxParams      = 6
-	maxIfaceSize   = 5
 	architectureMD = "docs/architecture.md"
 )
 
 // forbiddenNames are package names that say nothing about what is inside.
 var forbiddenNames = regexp.MustCompile(`^(utils?|common|helpers?|misc|shared|types|define|base|lib)$`)
 
-// goFile is one non-test source file of the module.
+// goFile is one source file of the module.
 type goFile struct {
 	path, pkgDir string
-	lines        int
+	lines        []string
 	syntax       *ast.File
 	fset         *token.FileSet
 }
@@ -43,7 +38,7 @@ type rule struct{ who, whom []string }
 func TestImports(t *testing.T) {
 	rules := readRules(t, "imports")
 	for _, f := range sources(t) {
-		if f.pkgDir == "tests" || strings.HasPrefix(f.pkgDir, "tests/") || strings.HasPrefix(f.pkgDir, "examples/") {
+		if f.pkgDir == "tests" || under(f.pkgDir, "tests", "examples") {
 			continue // these see cairn from outside only
 		}
 		for _, imp := range importsOf(t, f) {
@@ -66,7 +61,7 @@ func TestPackagesAreListed(t *testing.T) {
 	_, tree, _ := strings.Cut(string(text), "## Packages")
 	tree, _, _ = strings.Cut(tree, "### Who may import whom")
 	for _, dir := range packageDirs(sources(t)) {
-		if dir == "." || strings.HasPrefix(dir, "examples/") || strings.HasPrefix(dir, "tests/") || strings.HasPrefix(dir, "sandbox/internal/") {
+		if dir == "." || under(dir, "examples", "tests", "sandbox/internal") {
 			continue
 		}
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(dir) + `/? `).MatchString(tree) {
@@ -78,7 +73,7 @@ func TestPackagesAreListed(t *testing.T) {
 func TestThirdParty(t *testing.T) {
 	rules := readRules(t, "thirdparty")
 	for _, f := range sources(t) {
-		if strings.HasPrefix(f.pkgDir, "tests") {
+		if f.pkgDir == "tests" || under(f.pkgDir, "tests", "tools") {
 			continue
 		}
 		for _, imp := range importsOf(t, f) {
@@ -122,37 +117,10 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestSizes(t *testing.T) {
-	for _, f := range sources(t) {
-		if ast.IsGenerated(f.syntax) {
-			continue
-		}
-		if f.lines > maxFileLines {
-			t.Errorf("%s has %d lines (limit %d)", f.path, f.lines, maxFileLines)
-		}
-		ast.Inspect(f.syntax, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.FuncDecl:
-				if lines := f.span(n); lines > maxFuncLines {
-					t.Errorf("%s: %s has %d lines (limit %d)", f.path, n.Name.Name, lines, maxFuncLines)
-				}
-				if params := n.Type.Params.NumFields(); params > maxParams {
-					t.Errorf("%s: %s has %d parameters (limit %d)", f.path, n.Name.Name, params, maxParams)
-				}
-			case *ast.InterfaceType:
-				if n.Methods.NumFields() > maxIfaceSize {
-					t.Errorf("%s: an interface has %d methods (limit %d)", f.path, n.Methods.NumFields(), maxIfaceSize)
-				}
-			}
-			return true
-		})
-	}
-}
-
 // TestState refuses what makes a program's parts depend on each other behind their signatures.
 func TestState(t *testing.T) {
 	for _, f := range sources(t) {
-		if strings.HasPrefix(f.pkgDir, "tests") || strings.HasPrefix(f.pkgDir, "examples/") {
+		if f.pkgDir == "tests" || under(f.pkgDir, "tests", "examples", "tools") {
 			continue
 		}
 		for _, d := range f.syntax.Decls {
@@ -160,8 +128,8 @@ func TestState(t *testing.T) {
 				t.Errorf("%s: has an init function", f.path)
 			}
 		}
-		if f.syntax.Name.Name == "main" || f.pkgDir == "sandbox" || strings.HasPrefix(f.pkgDir, "sandbox/internal/") { // a program, or what becomes a child, ends itself
-			continue
+		if f.syntax.Name.Name == "main" || f.pkgDir == "sandbox" || under(f.pkgDir, "sandbox/internal") {
+			continue // a program, or what becomes a child, ends itself
 		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
@@ -177,8 +145,9 @@ func TestState(t *testing.T) {
 	}
 }
 
-func (f goFile) span(n ast.Node) int {
-	return f.fset.Position(n.End()).Line - f.fset.Position(n.Pos()).Line + 1
+// under says whether a package directory is below one of the others.
+func under(dir string, parents ...string) bool {
+	return slices.ContainsFunc(parents, func(p string) bool { return strings.HasPrefix(dir, p+"/") })
 }
 
 // selector gives "pkg.Name" for a call of that form.
@@ -194,8 +163,14 @@ func selector(call *ast.CallExpr) string {
 	return x.Name + "." + sel.Sel.Name
 }
 
-// sources parses every non-test Go file of the module that takes part in a build.
+// sources parses every Go file of the module that takes part in a build, and none of a test.
 func sources(t *testing.T) []goFile {
+	t.Helper()
+	return slices.DeleteFunc(allFiles(t), func(f goFile) bool { return strings.HasSuffix(f.path, "_test.go") })
+}
+
+// allFiles parses every Go file of the module.
+func allFiles(t *testing.T) []goFile {
 	t.Helper()
 	var files []goFile
 	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
@@ -208,15 +183,12 @@ func sources(t *testing.T) []goFile {
 			}
 			return nil
 		}
-		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+		if !strings.HasSuffix(p, ".go") {
 			return nil
 		}
 		text, err := os.ReadFile(p)
 		if err != nil {
 			return err
-		}
-		if strings.HasPrefix(string(text), "//go:build deps\n") {
-			return nil
 		}
 		fset := token.NewFileSet()
 		syntax, err := parser.ParseFile(fset, p, text, parser.ParseComments|parser.SkipObjectResolution)
@@ -225,7 +197,7 @@ func sources(t *testing.T) []goFile {
 		}
 		files = append(files, goFile{
 			path: p, pkgDir: filepath.ToSlash(filepath.Dir(p)),
-			lines: strings.Count(string(text), "\n"), syntax: syntax, fset: fset,
+			lines: strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), syntax: syntax, fset: fset,
 		})
 		return nil
 	})
@@ -263,32 +235,41 @@ func importsOf(t *testing.T, f goFile) []string {
 // readRules reads the ```KIND blocks of the architecture document: "who... -> whom...".
 func readRules(t *testing.T, kind string) []rule {
 	t.Helper()
-	f, err := os.Open(architectureMD)
+	var rules []rule
+	for _, line := range readBlock(t, architectureMD, kind) {
+		who, whom, ok := strings.Cut(line, "->")
+		if !ok {
+			t.Fatalf("%s: no -> in %q", architectureMD, line)
+		}
+		rules = append(rules, rule{strings.Fields(who), strings.Fields(whom)})
+	}
+	return rules
+}
+
+// readBlock gives the lines in the ```KIND blocks of a document.
+func readBlock(t *testing.T, document, kind string) []string {
+	t.Helper()
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var rules []rule
+	var block []string
 	inside := false
-	for s := bufio.NewScanner(f); s.Scan(); {
-		line := strings.TrimSpace(s.Text())
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
 		switch {
 		case line == "```"+kind:
 			inside = true
 		case strings.HasPrefix(line, "```"):
 			inside = false
 		case inside && line != "":
-			who, whom, ok := strings.Cut(line, "->")
-			if !ok {
-				t.Fatalf("%s: no -> in %q", architectureMD, line)
-			}
-			rules = append(rules, rule{strings.Fields(who), strings.Fields(whom)})
+			block = append(block, line)
 		}
 	}
-	if len(rules) == 0 {
-		t.Fatalf("%s has no ```%s block", architectureMD, kind)
+	if len(block) == 0 {
+		t.Fatalf("%s has no ```%s block", document, kind)
 	}
-	return rules
+	return block
 }
 
 func allowed(rules []rule, who, whom string) bool {
@@ -301,12 +282,43 @@ func allowed(rules []rule, who, whom string) bool {
 	return false
 }
 
-// matches says whether the package directory is meant by a pattern: the directory itself, or with /* one right below it.
+// matches says whether the package directory is meant by a pattern: the directory itself, or with /* one right below
+// it.
 func matches(pattern, dir string) bool {
 	if parent, ok := strings.CutSuffix(pattern, "/*"); ok {
 		return path.Dir(dir) == parent
 	}
 	return pattern == dir
+}
+
+// TestRoles holds the page to the names that the program's processes have.
+func TestRoles(t *testing.T) {
+	roles := []string{"cairn"}
+	for _, f := range sources(t) {
+		if f.pkgDir != "sandbox/internal/wire" {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			for i := 0; ok && i < len(spec.Values); i++ {
+				if lit, ok := spec.Values[i].(*ast.BasicLit); ok && strings.HasPrefix(spec.Names[i].Name, "Arg") {
+					roles = append(roles, strings.Trim(lit.Value, `"`))
+				}
+			}
+			return true
+		})
+	}
+	var listed []string
+	for _, line := range readBlock(t, architectureMD, "roles") {
+		if !strings.HasPrefix(line, " ") {
+			listed = append(listed, strings.Fields(line)[0])
+		}
+	}
+	slices.Sort(roles)
+	slices.Sort(listed)
+	if len(roles) < 6 || !slices.Equal(roles, listed) {
+		t.Errorf("%s lists the roles %q; package wire has %q", architectureMD, listed, roles)
+	}
 }
 
 // TestRulesCanFail keeps the checks honest: a rule that allows everything would pass unnoticed.

@@ -12,10 +12,11 @@ import (
 var (
 	semanticsRow = regexp.MustCompile(`(?m)^\| (\d+[a-h]?) \| .* \| (.*) \|$`)
 	quotedTest   = regexp.MustCompile("`([^`]+)`")
+	whereAndTest = regexp.MustCompile("`((?:script|[a-z/]+) [A-Za-z_0-9]+)`")
 )
 
-// TestSemantics holds docs/semantics.md to what it promises: each row once, and each test that it names is there. A script has to say
-// in a comment which row it is about.
+// TestSemantics holds docs/semantics.md to what it promises: each row once, and each test that it names is there. A
+// script has to say in a comment which row it is about.
 func TestSemantics(t *testing.T) {
 	text, err := os.ReadFile("docs/semantics.md")
 	if err != nil {
@@ -93,7 +94,7 @@ func TestDockerfilePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, m := range regexp.MustCompile("`((?:script|[a-z/]+) [A-Za-z_0-9]+)`").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range whereAndTest.FindAllStringSubmatch(string(text), -1) {
 		where, name, _ := strings.Cut(m[1], " ")
 		if where == "script" && name == "NAME" || where != "script" && !strings.HasPrefix(name, "Test") {
 			continue

@@ -13,7 +13,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 say '$ go build examples/site: a static program, the only thing that the image is made of'
 cp -R "$here/site" "$work/site"
-(cd "$here/.." && CGO_ENABLED=0 ${GO:-go} build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/site/site" ./examples/site)
+(cd "$here/.." &&
+	CGO_ENABLED=0 ${GO:-go} build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/site/site" ./examples/site)
 
 say '$ cairn build -t demo/site examples/site'
 "$cairn" build --progress=plain -t demo/site "$work/site"

@@ -1,4 +1,5 @@
-// Command site is the program of the example image: it turns text files into a small web site, and shows it or serves it.
+// Command site is the program of the example image: it turns text files into a small web site, and shows it
+// or serves it.
 //
 //	site render PAGES OUT    one HTML file per text file, and an index
 //	site show OUT            what was rendered, on standard output
@@ -30,7 +31,8 @@ var index = template.Must(template.New("index").Parse(`<!doctype html>
 </ul>
 `))
 
-// content is one page: the first line of its text file is the title, the rest are paragraphs with blank lines between them.
+// content is one page: the first line of its text file is the title, the rest are paragraphs with blank
+// lines between them.
 type content struct {
 	File, Title string
 	Paragraphs  []string

@@ -19,21 +19,26 @@ import (
 
 // inspected is an image as `docker image inspect` shows it. Its fields are named as templates of docker's users name them.
 type inspected struct {
-	Id           string           `json:"Id"`
-	RepoTags     []string         `json:"RepoTags"`
-	RepoDigests  []string         `json:"RepoDigests"`
-	Parent       string           `json:"Parent"`
-	Comment      string           `json:"Comment"`
-	Created      string           `json:"Created"`
-	Author       string           `json:"Author"`
-	Config       any              `json:"Config"`
-	Architecture string           `json:"Architecture"`
-	Variant      string           `json:"Variant,omitempty"`
-	Os           string           `json:"Os"`
-	OsVersion    string           `json:"OsVersion,omitempty"`
-	Size         int64            `json:"Size"`
-	RootFS       inspectedRootFS  `json:"RootFS"`
-	Descriptor   ispec.Descriptor `json:"Descriptor"`
+	Id          string   `json:"Id"`
+	RepoTags    []string `json:"RepoTags"`
+	RepoDigests []string `json:"RepoDigests"`
+	Parent      string   `json:"Parent"`
+	Comment     string   `json:"Comment"`
+	Created     string   `json:"Created"`
+	Author      string   `json:"Author"`
+	Config      any      `json:"Config"`
+	inspectedPlatform
+	Size       int64            `json:"Size"`
+	RootFS     inspectedRootFS  `json:"RootFS"`
+	Descriptor ispec.Descriptor `json:"Descriptor"`
+}
+
+// inspectedPlatform is what the image says it is for.
+type inspectedPlatform struct {
+	Architecture string `json:"Architecture"`
+	Variant      string `json:"Variant,omitempty"`
+	Os           string `json:"Os"`
+	OsVersion    string `json:"OsVersion,omitempty"`
 }
 
 type inspectedRootFS struct {
@@ -126,7 +131,10 @@ func inspectImage(st *store.Store, found storedImage) inspected {
 	out := inspected{
 		Id: img.ConfigDescriptor.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
 		Created: created(img).Format(time.RFC3339Nano), Author: img.Config.Author, Config: img.Config.Config,
-		Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS, OsVersion: img.Config.OSVersion,
+		inspectedPlatform: inspectedPlatform{
+			Architecture: img.Config.Architecture, Variant: img.Config.Variant,
+			Os: img.Config.OS, OsVersion: img.Config.OSVersion,
+		},
 		Size: imageSize(st, img, map[string]int64{}), RootFS: inspectedRootFS{Type: "layers", Layers: []string{}},
 		Descriptor: found.Target,
 	}

@@ -46,8 +46,10 @@ func (s *script) end(ms, step int, cached bool, err error) {
 	s.add(ms, engine.Event{Kind: engine.StepFinished, Step: step, Cached: cached, Err: err, Duration: d})
 }
 
-func (s *script) status(ms, step int, name string, current, total int64, done bool) {
-	s.add(ms, engine.Event{Kind: engine.StepStatus, Step: step, Name: name, Current: current, Total: total, Done: done})
+func (s *script) status(ms, step int, name string, current, total int64) {
+	s.add(ms, engine.Event{
+		Kind: engine.StepStatus, Step: step, Name: name, Current: current, Total: total, Done: current == total,
+	})
 }
 
 func (s *script) built(ms int) {
@@ -60,10 +62,10 @@ func ordinary() *script {
 	s.begin(0, 1, "[internal] load metadata for docker.io/library/debian:latest")
 	s.end(40, 1, false, nil)
 	s.begin(50, 2, "[stage-0 1/3] FROM docker.io/library/debian")
-	s.status(60, 2, "sha256:aaaa", 0, 30_000_000, false)
-	s.status(3000, 2, "sha256:aaaa", 10_000_000, 30_000_000, false)
-	s.status(6000, 2, "sha256:aaaa", 20_000_000, 30_000_000, false)
-	s.status(9000, 2, "sha256:aaaa", 30_000_000, 30_000_000, true)
+	s.status(60, 2, "sha256:aaaa", 0, 30_000_000)
+	s.status(3000, 2, "sha256:aaaa", 10_000_000, 30_000_000)
+	s.status(6000, 2, "sha256:aaaa", 20_000_000, 30_000_000)
+	s.status(9000, 2, "sha256:aaaa", 30_000_000, 30_000_000)
 	s.end(9100, 2, false, nil)
 	s.begin(9200, 3, "[stage-0 2/3] RUN make")
 	s.out(9300, 3, "compiling\nhalf a ")

@@ -115,9 +115,9 @@ func TestLiveShowsTheLastLines(t *testing.T) {
 func TestLiveShowsTransfers(t *testing.T) {
 	s := newScript()
 	s.begin(0, 1, "FROM x")
-	s.status(100, 1, "sha256:a", 5, 10, false)
-	s.status(200, 1, "sha256:b", 1000, 2000, false)
-	s.status(300, 1, "sha256:a", 10, 10, true)
+	s.status(100, 1, "sha256:a", 5, 10)
+	s.status(200, 1, "sha256:b", 1000, 2000)
+	s.status(300, 1, "sha256:a", 10, 10)
 	_, frames := watch(t, s, 40, 24)
 	assert.Equal(t, frames[3], "[+] building, 0 of 1 steps done    0.3s\n => FROM x                         0.3s\n => => sha256:b 1.00kB / 2.00kB")
 }

@@ -1,0 +1,5 @@
+package main
+
+import "testing"
+
+func TestOnly(t *testing.T) { onlyTests() }
