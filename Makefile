@@ -29,7 +29,7 @@ e2e: cairn ## only the built program from outside (RUN=regexp chooses)
 	cd tests && CAIRN_BIN=$(CURDIR)/cairn CAIRN_E2E_RUN='$(RUN)' $(GO) test -buildvcs=false -count=1 -timeout 30m
 
 check: ## format, vet, architecture, generated files, dead code: what CI looks at first
-	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')) && test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }
+	@! gofmt -l $$(find . -name "*.go" -not -path "*/.*") 2>&1 | grep . || { echo "not gofmt'ed"; exit 1; }
 	$(GO) vet ./...
 	$(GO) -C tools vet ./...
 	$(GO) test -buildvcs=false -count=1 .
