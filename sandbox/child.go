@@ -18,7 +18,12 @@ import (
 // processes, told apart by argv[0]. In cairn-step it does not return. In cairn-userns it returns once this process is root
 // of its namespaces. In any other process it returns at once.
 func RunIfChild() {
-	switch os.Args[0] {
+	role := os.Args[0]
+	switch role {
+	case wire.ArgStep, wire.ArgIDs, wire.ArgMaps, wire.ArgUserns, wire.ArgChroot:
+		sys.SetName(role)
+	}
+	switch role {
 	case wire.ArgStep:
 		child.Main()
 	case wire.ArgIDs:

@@ -169,7 +169,10 @@ func (e *entry) command(goR, reportW *os.File, ownPIDs bool) *exec.Cmd {
 // await mirrors the child.
 func (e *entry) await(ctx context.Context, cmd *exec.Cmd, reportR *os.File) (int, error) {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH)
+	if !signal.Ignored(syscall.SIGHUP) { // after nohup it stays so, inside, too
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGWINCH)
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	go mirrorSignals(ctx, cmd.Process, signals, done)

@@ -37,6 +37,15 @@ func (e *LostError) Error() string {
 	return fmt.Sprintf("cairn-userns, the process in the user namespace, was killed by signal %s", unix.SignalName(e.Signal))
 }
 
+// OutputError says that Stdout or Stderr could not take what the command wrote: what came after is lost, and the command's own
+// writes have failed with EPIPE. A reader that has closed its end is not told as one.
+type OutputError struct{ Err error }
+
+func (e *OutputError) Error() string { return "pass the command's output on: " + e.Err.Error() }
+
+// Unwrap gives the writer's error.
+func (e *OutputError) Unwrap() error { return e.Err }
+
 // SetupError says that a sandbox could not be made, or the command in it not be started: no instruction of the command has
 // run. errors.Is sees the errno.
 type SetupError struct {

@@ -18,8 +18,9 @@ import (
 // Run executes the command of spec and waits for it. The caller must be root of a user namespace (see Enter).
 //
 // It returns nil when the command exited with 0, *ExitError when it did not, *SetupError when it could not be started, and
-// an error that wraps the context's cause when ctx ended: then everything was killed. When Run returns, no process of the
-// sandbox lives, no mount of it remains, and all output has been written. Run may be called from several goroutines.
+// an error that wraps the context's cause when ctx ended: then everything was killed. An *OutputError may be joined to them,
+// or come alone. When Run returns, no process of the sandbox lives, no mount of it remains, and all output has been written,
+// but for what a writer did not take after ctx had ended. Run may be called from several goroutines.
 func Run(ctx context.Context, spec Spec) error {
 	w, err := spec.wire()
 	if err != nil {
@@ -40,11 +41,7 @@ func Run(ctx context.Context, spec Spec) error {
 	if err := s.start(w); err != nil {
 		return err
 	}
-	err = s.wait(ctx)
-	if exit, ok := err.(*ExitError); ok && exit.Signal == unix.SIGKILL {
-		exit.OutOfMemory = s.cgroup.outOfMemory()
-	}
-	return err
+	return s.wait(ctx)
 }
 
 // step is one running command.
@@ -140,7 +137,7 @@ func (s *step) wait(ctx context.Context) error {
 	_ = s.cmd.Wait() // the state tells all
 	s.killLeft()
 	lost := s.super.finish()
-	outErr := s.stdio.finish()
+	outErr := s.stdio.finish(ctx)
 
 	switch state := s.cmd.ProcessState; {
 	case ctx.Err() != nil && !state.Success():
@@ -151,8 +148,10 @@ func (s *step) wait(ctx context.Context) error {
 		return lost
 	case !ready:
 		return &SetupError{Stage: wire.StageClone, Text: "cairn-step ended early: " + state.String()}
+	case outErr != nil && !state.Success():
+		return errors.Join(s.exitError(), outErr)
 	case !state.Success():
-		return exitError(state)
+		return s.exitError()
 	}
 	return outErr
 }
@@ -170,6 +169,13 @@ func (s *step) forward(done <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// exitError is how the command ended.
+func (s *step) exitError() *ExitError {
+	exit := exitError(s.cmd.ProcessState)
+	exit.OutOfMemory = exit.Signal == unix.SIGKILL && s.cgroup.outOfMemory()
+	return exit
 }
 
 func exitError(state *os.ProcessState) *ExitError {

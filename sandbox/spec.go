@@ -47,11 +47,11 @@ type Spec struct {
 	Insecure bool
 	// ReadonlyRoot makes the root file system, not the Mounts, read-only.
 	ReadonlyRoot bool
-	// Stdin is /dev/null when nil. An *os.File is handed to the command itself, here and below; anything else is copied.
-	// Reading Stdin may go on for one read after Run has returned.
+	// Stdin is /dev/null when nil, and else a pipe: the command never gets a file of the caller's. Reading Stdin may go on for
+	// one read after Run has returned, and be ahead of what the command reads.
 	Stdin io.Reader
-	// Stdout and Stderr drop what is written when nil. When both are the same writer it is written to by one goroutine, and
-	// the order is the command's.
+	// Stdout and Stderr drop what is written when nil, and else are pipes. When both are the same writer, or files that are one,
+	// the command has one pipe for both, which keeps their order. When one fails, the command's writes fail with EPIPE.
 	Stdout, Stderr io.Writer
 	// Signals are sent to the command as they arrive. Process 1 receives only those that it handles.
 	Signals <-chan os.Signal

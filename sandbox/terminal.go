@@ -56,26 +56,47 @@ func (s *stdio) openTerminal(spec *Spec, p *pipes) error {
 
 // connect takes the master from the child, which has started the command, and begins to copy.
 func (s *stdio) connect() {
-	t := s.term
-	if t == nil {
+	if s.term == nil {
 		return
 	}
+	if err := s.connectTerminal(); err != nil {
+		s.outs = append(s.outs, &output{err: err})
+	}
+}
+
+func (s *stdio) connectTerminal() error {
+	t := s.term
 	master, err := t.receive()
 	if err != nil {
-		s.outs = append(s.outs, &output{from: nil, err: err})
-		return
-	}
-	t.raw(master)
-	if t.in != nil {
-		go func() { _, _ = io.Copy(master, t.in) }() // may outlive the step, for one read
+		return err
 	}
 	out := t.out
 	if out == nil {
 		out = io.Discard
 	}
-	o := &output{from: master, to: out}
-	s.outs = append(s.outs, o)
-	s.copyOut(o) // ends with EIO when the last slave is closed
+	in, err := input(t.in)
+	if err == nil {
+		err = s.addOutput(master, out)
+	}
+	if err != nil {
+		master.Close()
+		return err
+	}
+	t.raw(master)
+	if in != nil {
+		go t.typed(master, in)
+	}
+	s.copyOut(s.outs[0]) // ends with EIO when the last slave is closed
+	return nil
+}
+
+// typed copies keys until there are no more, which for an outer terminal means that it has gone: then the inner one goes, too, and
+// tells its session so. It may outlive the step, for one read.
+func (t *terminal) typed(master *os.File, in io.Reader) {
+	_, _ = io.Copy(struct{ io.Writer }{master}, in)
+	if t.state != nil {
+		master.Close()
+	}
 }
 
 // receive reads the one descriptor that the child sends.

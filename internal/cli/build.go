@@ -52,7 +52,7 @@ func newBuildCommand(sh *shell) *cli.Command {
 func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) error {
 	sh.machine = progress.IsMachine(o.Progress)
 	sh.quiet = o.Quiet
-	stdin, err := sh.prepareInput(st, &o.Build.Input)
+	stdin, err := sh.prepareInput(ctx, st, &o.Build.Input)
 	if err != nil {
 		return err
 	}

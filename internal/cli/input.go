@@ -3,6 +3,7 @@ package cli
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 
 // prepareInput checks the context and opens what comes on standard input. The file it returns, if any, is standard input in
 // a form that can be read twice, positioned at its start: the build may begin here and go on in a namespace.
-func (sh *shell) prepareInput(st *store.Store, in *engine.Input) (*os.File, error) {
+func (sh *shell) prepareInput(ctx context.Context, st *store.Store, in *engine.Input) (*os.File, error) {
 	fromStdin := in.Context == "-" || in.Dockerfile == "-"
 	if in.Context == "-" && in.Dockerfile == "-" {
 		return nil, &usageError{Command: "build", Msg: "context and Dockerfile cannot both come on standard input",
@@ -32,7 +33,7 @@ func (sh *shell) prepareInput(st *store.Store, in *engine.Input) (*os.File, erro
 	if term.IsTerminal(int(sh.stdin.Fd())) && in.Context == "-" {
 		fmt.Fprintln(sh.stderr, "reading a Dockerfile or a tar archive from the terminal; end it with ctrl-d")
 	}
-	f, err := spool(st, sh.stdin)
+	f, err := spool(ctx, st, sh.stdin)
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
@@ -83,7 +84,7 @@ func checkContext(path string) error {
 }
 
 // spool returns in itself when it can be read again from where it stands, else a copy of what it gives, in a file without a name.
-func spool(st *store.Store, in *os.File) (*os.File, error) {
+func spool(ctx context.Context, st *store.Store, in *os.File) (*os.File, error) {
 	if info, err := in.Stat(); err == nil && info.Mode().IsRegular() {
 		if at, err := in.Seek(0, io.SeekCurrent); err == nil && at == 0 {
 			return in, nil
@@ -101,7 +102,9 @@ func spool(st *store.Store, in *os.File) (*os.File, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if _, err := io.Copy(f, in); err != nil {
+	r := interruptible(ctx, in)
+	defer r.Close()
+	if _, err := io.Copy(f, r); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	_, err = f.Seek(0, io.SeekStart)

@@ -71,7 +71,9 @@ func readImages(ctx context.Context, sh *shell, st *store.Store, input string) (
 		if term.IsTerminal(int(sh.stdin.Fd())) {
 			return nil, &usageError{Command: "load", Msg: "an archive is not read from a terminal", Hint: "name a file with --input, or use a pipe"}
 		}
-		images, err = archive.Read(ctx, sh.stdin, st)
+		in := interruptible(ctx, sh.stdin)
+		defer in.Close()
+		images, err = archive.Read(ctx, in, st)
 	} else {
 		info, serr := os.Stat(input)
 		switch {

@@ -61,6 +61,19 @@ func outputRule(err error) (verdict, bool) {
 	return verdict{exitMachine, "what was asked for is done, and only its output lost: send that elsewhere"}, errors.As(err, &e)
 }
 
+// streamsRule: it is not the store's disk that a container's output was for.
+func streamsRule(err error) (verdict, bool) {
+	var e *sandbox.OutputError
+	if !errors.As(err, &e) {
+		return verdict{}, false
+	}
+	v := verdict{Status: exitRunSetup}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		v.Hint = "make room where standard output or standard error goes to, or send it elsewhere"
+	}
+	return v, true
+}
+
 // lostRule: the process that did the work was killed.
 func lostRule(err error) (verdict, bool) {
 	var e *sandbox.LostError

@@ -28,6 +28,7 @@ func errorRules() []func(error) (verdict, bool) {
 		usageRule,
 		interruptedRule,
 		outputRule,
+		streamsRule,
 		foreignRule,
 		machineRule,
 		lostRule,

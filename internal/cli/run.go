@@ -145,20 +145,30 @@ func runRun(ctx context.Context, sh *shell, st *store.Store, o RunOptions) error
 	}
 	defer done()
 	c.Machine = here
-	signals, stop := forwarded()
-	defer stop()
-	c.Streams.Signals = signals
-	sh.signals.leave()
+	ctx, kill := context.WithCancelCause(ctx)
+	defer kill(nil)
+	signals := forwarding{notice: sh.notice, kill: kill}
+	defer signals.stop()
+	c.Streams.Signals = func() <-chan os.Signal {
+		defer sh.signals.leave()
+		return signals.start()
+	}
 	return runStatus(container.Run(ctx, st, img, *c))
 }
 
 // runStatus turns the end of the command into the exit status of `cairn run`.
 func runStatus(err error) error {
+	var killed *killedError
 	var ended *sandbox.ExitError
+	var output *sandbox.OutputError
 	var setup *sandbox.SetupError
 	switch {
+	case errors.As(err, &killed):
+		return &statusError{Status: exitInterrupted, Err: killed}
 	case errors.As(err, &ended) && ended.OutOfMemory:
 		return &statusError{Status: ended.Code, Err: err}
+	case errors.As(err, &ended) && errors.As(err, &output):
+		return &statusError{Status: ended.Code, Err: output}
 	case errors.As(err, &ended):
 		return exit(ended.Code)
 	case errors.As(err, &setup) && setup.Stage == sandbox.StageExec && errors.Is(err, fs.ErrNotExist):

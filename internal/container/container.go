@@ -81,8 +81,9 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 	// TTY gives the command a terminal; see sandbox.Process.
 	TTY *os.File
-	// Signals are sent to the command.
-	Signals <-chan os.Signal
+	// Signals, when not nil, is called once the command is about to start, and returns what is sent to it. Before, only the
+	// context ends Run.
+	Signals func() <-chan os.Signal
 }
 
 // Run runs a container to its end. It returns nil when the command exited with 0, *sandbox.ExitError when it did not,
@@ -149,7 +150,9 @@ func (c *container) run(ctx context.Context, layers *imageLayers, process sandbo
 	}()
 	spec := b.Spec(process)
 	spec.Stdin, spec.Stdout, spec.Stderr = o.Streams.Stdin, o.Streams.Stdout, o.Streams.Stderr
-	spec.Signals = o.Streams.Signals
+	if o.Streams.Signals != nil {
+		spec.Signals = o.Streams.Signals()
+	}
 	return sandbox.Run(ctx, spec)
 }
 

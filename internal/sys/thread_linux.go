@@ -90,6 +90,18 @@ func DieWithParent() error {
 	return nil
 }
 
+// SetName gives this process the name that ps -o comm, top and the kernel's log show, cut to 15 bytes: after an execve of
+// /proc/self/exe it is "exe". It is only for people, so it tells of no failure.
+func SetName(name string) {
+	if unix.Gettid() != unix.Getpid() { // the name of another thread is that thread's only
+		_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
+		return
+	}
+	if b, err := unix.BytePtrFromString(name); err == nil {
+		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)
+	}
+}
+
 // SetDumpable lets this process's owner open its files under /proc again after it gained capabilities. Errors are
 // *os.PathError.
 func SetDumpable() error {

@@ -68,7 +68,7 @@ func (c *child) makeDev() error {
 	if err := sys.MkdirAt(dev, "shm", 0o1777); err != nil && !errors.Is(err, unix.EEXIST) {
 		return renamed(err, "make", "/dev/shm")
 	}
-	return nil
+	return replaceNull(dev)
 }
 
 func (c *child) changeRoot() error {

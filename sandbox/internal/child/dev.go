@@ -2,6 +2,7 @@ package child
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 
@@ -35,6 +36,10 @@ func devLinks() []devLink {
 	}
 }
 
+// nodeAttrs keep the outer inodes as they are: chmod, chown, utimes and setxattr of a device on a read-only mount are EROFS, also
+// through a descriptor of it, while reading and writing the device is not the file system's business.
+const nodeAttrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+
 // openDev takes copies of the outer device nodes: a user namespace can't make any. Each must be the device it says.
 func (c *child) openDev() error {
 	c.dev = devNodes()
@@ -51,6 +56,9 @@ func (c *child) openDev() error {
 		rdev := uint64(st.Rdev)
 		if st.Mode&unix.S_IFMT != unix.S_IFCHR || unix.Major(rdev) != n.major || unix.Minor(rdev) != n.minor {
 			return &os.PathError{Op: "open", Path: "/dev/" + n.name, Err: errors.New("not the device of that name")}
+		}
+		if err := sys.SetMountAttrs(fd, nodeAttrs, false); err != nil {
+			return err
 		}
 		n.fd = fd
 	}
@@ -79,7 +87,37 @@ func (c *child) placeDev() error {
 			return &os.PathError{Op: "symlink", Path: "/dev/" + l.name, Err: err}
 		}
 	}
+	if err := replaceNull(dev); err != nil {
+		return err
+	}
 	return c.placeDevMounts(dev)
+}
+
+// replaceNull opens /dev/null of the new /dev in place of the outer one that this process was started with: a descriptor leads
+// to the mount that it was opened on. A /dev without it keeps it.
+func replaceNull(dev sys.FD) error {
+	for fd := range 3 {
+		if !isNull(fd) {
+			continue
+		}
+		null, err := sys.OpenAt(dev, "null", unix.O_RDWR|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && isNull(int(null)) {
+			err = os.NewSyscallError("dup3", unix.Dup3(int(null), fd, 0))
+		}
+		null.Close()
+		if err != nil {
+			return renamed(err, "open", "/dev/null")
+		}
+	}
+	return nil
+}
+
+func isNull(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3)
 }
 
 func (c *child) placeNode(dev sys.FD, n devNode) error {

@@ -144,7 +144,7 @@ func (c *child) filter() error {
 	return sys.LoadFilter(program)
 }
 
-// user gives the pipes to the user, so that it may open /dev/stdout again, and then becomes it.
+// user gives the pipes to the user, so that it may open /dev/stdout again, and then becomes it. As runc does, it leaves the group.
 func (c *child) user() error {
 	if c.spec.Supervise != nil {
 		return nil // the supervisor says who it is
@@ -153,7 +153,7 @@ func (c *child) user() error {
 	for fd := range 3 {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
-			_ = unix.Fchown(fd, int(p.UID), int(p.GID)) // a pipe from outside may be someone else's: no harm
+			_ = unix.Fchown(fd, int(p.UID), -1) // in a chroot that may be forbidden, and what is open already works
 		}
 	}
 	return sys.SetIDs(p.UID, p.GID, p.Groups, p.KeepGroups)
