@@ -134,7 +134,7 @@ func TestState(t *testing.T) {
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
 				switch name := selector(call); {
-				case name == "os.Exit":
+				case name == "os.Exit" && f.path != "internal/cli/signals.go": // the third Ctrl-C waits for nothing
 					t.Errorf("%s: calls os.Exit; return the error", f.path)
 				case name == "context.TODO", name == "context.Background" && f.pkgDir != "internal/cli":
 					t.Errorf("%s: calls %s; take the caller's context", f.path, name)

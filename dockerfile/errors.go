@@ -166,6 +166,10 @@ func (o *origin) wrap(err error, r Range) *Error {
 		}
 		return e
 	}
+	if limit, ok := errors.AsType[*LimitError](err); ok {
+		e.Hint = limit.Hint
+		return e
+	}
 	if m := suggestion.FindStringSubmatch(e.Msg); m != nil {
 		e.Msg, e.Hint = strings.Replace(e.Msg, m[0], "", 1), didYouMean(m[1])
 		if strings.HasPrefix(e.Msg, "unknown flag") {
@@ -183,7 +187,6 @@ var (
 // message is err's text without what an Error says in its own way.
 func message(err error) string {
 	msg := linePrefix.ReplaceAllString(err.Error(), "")
-	msg = strings.Replace(msg, "failed to process ", "expand ", 1)
 	return strings.TrimPrefix(msg, "failed to ")
 }
 

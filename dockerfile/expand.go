@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (x *expander) word(word string) (string, error) {
 }
 
 func (x *expander) content(content string) (string, error) {
-	e, err := text(content, x.env)
+	e, err := x.lex.text(content, x.env)
 	return x.note(e, err)
 }
 
@@ -91,7 +92,14 @@ func (x *expander) expose(i *Expose) (Instruction, error) {
 			if err != nil {
 				return nil, err
 			}
-			ports = append(ports, spec.ports()...)
+			more := spec.ports()
+			if len(ports)+len(more) > maxPorts {
+				return nil, &LimitError{What: fmt.Sprintf("EXPOSE names more than %d ports", maxPorts)}
+			}
+			if err := x.lex.spent.make(len(more) * len("65535/sctp")); err != nil {
+				return nil, err
+			}
+			ports = append(ports, more...)
 		}
 	}
 	return &Expose{i.written, ports}, nil

@@ -1,7 +1,13 @@
 package dockerfile
 
 import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // FuzzParse checks that no Dockerfile makes a panic, that every error is an *Error inside the file, and that what was parsed
@@ -59,31 +65,58 @@ func use(i Instruction) {
 	}
 }
 
-// FuzzWord checks that no word makes a panic and that a word without anything special stays as it is.
+// FuzzWord checks that no word makes a panic, that words expand to what BuildKit makes of them, and that none expands to more than
+// it may.
 func FuzzWord(f *testing.F) {
-	for _, seed := range []string{"$a", "${a:-${b%%x*}}", `"a\"$b'`, "'$a'", "${a//\\*/y}", "${a##*/}b", "<<a $1$@", "${c/[/]}", "\\"} {
+	for _, seed := range []string{
+		"$a", "${a:-${b%%x*}}", `"a\"$b'`, "'$a'", "${a//\\*/y}", "${a##*/}b", "<<a $1$@", "${c/[/]}", "\\", "${a//?/$0$0}", "${a/${b}/\\/}",
+		"${d#\"\\*'\\'\"}", "a ${a} \"b c\"d' e' <<  f", "${d+x}${d:+y}${c:?}${d:?z}", "${a%'*'}${a%\"?\"}", "`$a${b%`}}",
+	} {
 		f.Add(seed, "value/of/a")
 	}
 	f.Fuzz(func(t *testing.T, word, value string) {
-		env := NewVars([]string{"a=" + value, "b=x*", "c="})
+		env := NewVars([]string{"a=" + value, "b=x*", "c=", "_=a b  c"})
 		for _, escape := range []rune{'\\', '`'} {
 			l := NewLex(escape)
-			got, _, err := l.Word(word, env)
-			if err == nil && plain(word) && got != word {
-				t.Errorf("%q became %q", word, got)
+			compare(t, word, env, shell.NewLex(escape), func() (Expansion, error) { return l.Expand(word, env) })
+			display := shell.NewLex(escape)
+			display.RawQuotes, display.RawEscapes, display.SkipUnsetEnv = true, true, true
+			compare(t, word, env, display, func() (Expansion, error) { return l.display(word, env) })
+			text := shell.NewLex('\\')
+			text.SkipProcessQuotes = true
+			compare(t, word, env, text, func() (Expansion, error) { return l.text(word, env) })
+			words, err := l.Words(word, env)
+			theirs, terr := shell.NewLex(escape).ProcessWords(word, env)
+			if !limited(err) && (err == nil) != (terr == nil) {
+				t.Errorf("%q: %v, BuildKit: %v", word, err, terr)
 			}
-			_, _ = l.Words(word, env)
-			_, _ = text(word, env)
-			_, _ = l.display(word, env)
+			if err == nil && !strings.Contains(word, "${") && !slices.Equal(words, theirs) { // BuildKit forgets what stands before ${a-}
+				t.Errorf("%q is %q, BuildKit: %q", word, words, theirs)
+			}
 		}
 	})
 }
 
-func plain(word string) bool {
-	for _, r := range word {
-		if (r < 'a' || 'z' < r) && (r < '0' || '9' < r) && r != '/' && r != ' ' {
-			return false
-		}
+func compare(t *testing.T, word string, env Vars, lex *shell.Lex, expand func() (Expansion, error)) {
+	got, err := expand()
+	if limited(err) {
+		return
 	}
-	return true
+	want, werr := lex.ProcessWordWithMatches(word, env)
+	switch {
+	case (err == nil) != (werr == nil):
+		t.Errorf("%q: %v, BuildKit: %v", word, err, werr)
+	case err != nil:
+	case got.Text != want.Result:
+		t.Errorf("%q is %q, BuildKit: %q", word, got.Text, want.Result)
+	case !slices.Equal(got.Used, slices.Sorted(maps.Keys(want.Matched))) || !slices.Equal(got.Undefined, slices.Sorted(maps.Keys(want.Unmatched))):
+		t.Errorf("%q uses %q and %q, BuildKit: %q and %q", word, got.Used, got.Undefined, want.Matched, want.Unmatched)
+	case len(got.Text) > 3*len(word)+maxMade:
+		t.Errorf("%q expands to %d bytes", word, len(got.Text))
+	}
+}
+
+func limited(err error) bool {
+	_, ok := errors.AsType[*LimitError](err)
+	return ok
 }

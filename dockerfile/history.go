@@ -124,11 +124,11 @@ func (s Scope) DisplayName(i Instruction) string {
 	if r, ok := i.(*Run); ok {
 		return upperKeyword(r.displayLine(line, s.lex, s.Env))
 	}
-	text, _, err := s.lex.Word(line, s.Env)
+	e, err := s.lex.shown(line, s.Env)
 	if err != nil {
-		text = line
+		return upperKeyword(line)
 	}
-	return upperKeyword(text)
+	return upperKeyword(e.Text)
 }
 
 func (r *Run) displayLine(line string, l *Lex, env Environment) string {

@@ -1,11 +1,10 @@
 package dockerfile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // Environment is a set of variables.
@@ -72,10 +71,16 @@ func (v Vars) find(key string) int {
 
 // Lex expands variables and removes quotes in words, as a shell would: $v, ${v}, the operators :- - :+ + :? ? # ## % %% / and
 // // nested at will, single quotes that suppress, double quotes that keep, the escape character.
-type Lex struct{ escape rune }
+//
+// What variables may expand to is bounded: in one word, and in all words of one Lex. More is a *LimitError. Its methods may be
+// called from several goroutines.
+type Lex struct {
+	escape rune
+	spent  spent
+}
 
-// NewLex returns a Lex for files with that escape character.
-func NewLex(escape rune) *Lex { return &Lex{escape} }
+// NewLex returns a Lex for files with that escape character. Each evaluation of a file takes a new one.
+func NewLex(escape rune) *Lex { return &Lex{escape: escape} }
 
 // Expansion is an expanded word.
 type Expansion struct {
@@ -93,33 +98,46 @@ func (l *Lex) Word(word string, env Environment) (string, []string, error) {
 
 // Expand is Word that also tells which variables were used.
 func (l *Lex) Expand(word string, env Environment) (Expansion, error) {
-	return expand(shell.NewLex(l.escape), word, env)
+	return expand(wordMode{escape: l.escape}, word, env, l.allowance())
 }
 
 // Words expands word and splits the result at spaces that are not quoted.
 func (l *Lex) Words(word string, env Environment) ([]string, error) {
-	return shell.NewLex(l.escape).ProcessWords(word, env)
+	words, err := newWordReader(wordMode{escape: l.escape}, word, env, l.allowance()).words()
+	return words, about(word, err)
 }
 
 // text expands the content of a heredoc: quotes stay, and the escape character is a backslash whatever the file says.
-func text(content string, env Environment) (Expansion, error) {
-	lex := shell.NewLex('\\')
-	lex.SkipProcessQuotes = true
-	return expand(lex, content, env)
+func (l *Lex) text(content string, env Environment) (Expansion, error) {
+	return expand(wordMode{escape: '\\', plainQuotes: true}, content, env, l.allowance())
 }
 
 // display expands a RUN's line for show: quotes, escapes and unset variables stay as they are.
 func (l *Lex) display(line string, env Environment) (Expansion, error) {
-	lex := shell.NewLex(l.escape)
-	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
-	return expand(lex, line, env)
+	return expand(wordMode{escape: l.escape, keepQuotes: true, keepEscapes: true, keepUnset: true}, line, env, forShow())
 }
 
-func expand(lex *shell.Lex, word string, env Environment) (Expansion, error) {
-	r, err := lex.ProcessWordWithMatches(word, env)
+// shown expands any other instruction's line for show.
+func (l *Lex) shown(line string, env Environment) (Expansion, error) {
+	return expand(wordMode{escape: l.escape}, line, env, forShow())
+}
+
+func (l *Lex) allowance() *allowance { return &allowance{made: maxMade, file: &l.spent} }
+
+func forShow() *allowance { return &allowance{made: maxMadeForShow} }
+
+func expand(mode wordMode, word string, env Environment, made *allowance) (Expansion, error) {
+	r := newWordReader(mode, word, env, made)
+	text, err := r.until(eof, r.raw, false)
 	return Expansion{
-		Text:      r.Result,
-		Used:      slices.Sorted(maps.Keys(r.Matched)),
-		Undefined: slices.Sorted(maps.Keys(r.Unmatched)),
-	}, err
+		Text: text, Used: slices.Sorted(maps.Keys(r.used)), Undefined: slices.Sorted(maps.Keys(r.undefined)),
+	}, about(word, err)
+}
+
+// about says which word an error is about.
+func about(word string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("expand %q: %w", short(word), err)
 }

@@ -1,7 +1,6 @@
 package dockerfile
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ func Parse(name string, src []byte) (*File, error) {
 	if len(bytes.TrimSpace(src)) == 0 {
 		return nil, o.errorf(Range{}, "the Dockerfile is empty")
 	}
-	if err := checkLines(o); err != nil {
+	if err := checkText(o); err != nil {
 		return nil, err
 	}
 	if err := f.directives(o); err != nil {
@@ -48,8 +47,9 @@ func (f *File) read(o *origin) error {
 			f.emptyContinuations = append(f.emptyContinuations, merge([][]parser.Range{{*w.Location}})...)
 		}
 	}
+	var count counter
 	for _, node := range tree.AST.Children {
-		if err := f.add(node, o); err != nil {
+		if err := f.add(node, o, &count); err != nil {
 			return err
 		}
 	}
@@ -60,10 +60,14 @@ func (f *File) read(o *origin) error {
 }
 
 // add appends one top-level instruction to the file.
-func (f *File) add(node *parser.Node, o *origin) error {
-	i, stage, err := convert(node, o, Range{node.StartLine, max(node.StartLine, node.EndLine)})
+func (f *File) add(node *parser.Node, o *origin, count *counter) error {
+	at := Range{node.StartLine, max(node.StartLine, node.EndLine)}
+	i, stage, err := convert(node, o, at)
 	if err != nil {
 		return err
+	}
+	if err := count.add(i); err != nil {
+		return o.wrap(err, Range{at.Start, at.Start})
 	}
 	switch arg, isArg := i.(*Arg); {
 	case stage != nil:
@@ -121,8 +125,11 @@ func (f *File) ParseOnBuild(expression string, r Range) (Instruction, error) {
 func parseTrigger(expression string, o *origin, at Range) (Instruction, error) {
 	fail := func(err error) error {
 		e := o.wrap(err, at)
-		e.Msg = fmt.Sprintf("parse ONBUILD trigger %q: %s", expression, e.Msg)
+		e.Msg = fmt.Sprintf("parse ONBUILD trigger %q: %s", short(expression), e.Msg)
 		return e
+	}
+	if err := checkText(&origin{text: []byte(expression)}); err != nil {
+		return nil, fail(errors.New(err.(*Error).Msg))
 	}
 	tree, err := parser.Parse(strings.NewReader(expression))
 	if err != nil {
@@ -197,18 +204,6 @@ func checkDirectives(o *origin) error {
 		}
 		if d.Name == "escape" && d.Value != "`" && d.Value != `\` {
 			return o.errorf(Range{line, line}, "invalid escape character %q: it must be a backslash or a backtick", d.Value)
-		}
-	}
-	return nil
-}
-
-// checkLines finds a line that the parser cannot take, which it would report without saying where.
-func checkLines(o *origin) error {
-	line := 0
-	for text := range bytes.Lines(o.text) {
-		line++
-		if len(text) >= bufio.MaxScanTokenSize {
-			return o.errorf(Range{line, line}, "line has %d bytes, more than the allowed %d", len(text), bufio.MaxScanTokenSize-1)
 		}
 	}
 	return nil
