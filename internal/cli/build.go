@@ -77,7 +77,7 @@ func runBuild(ctx context.Context, sh *shell, st *store.Store, o BuildOptions) e
 	}
 	o.Build.OnEvent = display.Event
 	if sh.debug {
-		o.Build.OnDebug = func(text string) { fmt.Fprintln(sh.stderr, "debug: "+text) }
+		o.Build.OnDebug = func(text string) { fmt.Fprintln(sh.stderr, "debug: "+progress.Visible(text)) }
 	}
 	result, err := engine.Run(ctx, st, o.Build)
 	err = sh.closeDisplay(display, err)

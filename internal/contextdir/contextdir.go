@@ -56,6 +56,9 @@ type Options struct {
 	// StatCache is the file that remembers digests from build to build; empty for none. It is made when missing, may be
 	// shared by many contexts and processes, and its loss costs time only. Its directory must exist.
 	StatCache string
+	// OnHash, when set, is told how many more bytes of files were read for their digests. It may be called from several
+	// goroutines.
+	OnHash func(bytes int64)
 }
 
 // Context is one build context. Its methods may be called from several goroutines. Close it when the build is over.
@@ -98,7 +101,7 @@ func (n *node) name() string { return index.Base(n.Path) }
 
 // Open makes a context of the directory dir. ig may be nil. Nothing is read until something is asked for.
 func Open(dir string, ig Ignorer, o Options) (*Context, error) {
-	d, err := openDisk(dir, o.StatCache)
+	d, err := openDisk(dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("open context: %w", err)
 	}

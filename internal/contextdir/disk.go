@@ -42,14 +42,15 @@ type disk struct {
 	root    *os.File
 	cache   *statCache
 	buffers sync.Pool
+	onHash  func(bytes int64)
 }
 
-func openDisk(dir, cache string) (*disk, error) {
+func openDisk(dir string, o Options) (*disk, error) {
 	root, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &disk{root: root, cache: openStatCache(cache)}, nil
+	return &disk{root: root, cache: openStatCache(o.StatCache), onHash: o.OnHash}, nil
 }
 
 func (d *disk) close() error {
@@ -160,7 +161,7 @@ func (d *disk) hash(ctx context.Context, in *info) error {
 	}
 	*in = now
 	h := sha256.New()
-	n, err := d.copy(h, files.Reader(ctx, io.LimitReader(f, st.Size)))
+	n, err := d.copy(h, files.Reader(ctx, &toldReader{io.LimitReader(f, st.Size), d.onHash}))
 	if err != nil {
 		return fmt.Errorf("hash %q: %w", in.Path, err)
 	}
@@ -287,6 +288,20 @@ func (r *verifier) verdict() error {
 }
 
 func (r *verifier) Close() error { return r.f.Close() }
+
+// toldReader tells somebody of what is read.
+type toldReader struct {
+	r    io.Reader
+	tell func(bytes int64) // may be nil
+}
+
+func (t *toldReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	if t.tell != nil {
+		t.tell(int64(n))
+	}
+	return n, err
+}
 
 const capabilityName = "security.capability"
 

@@ -191,7 +191,7 @@ func (v *vertex) reads() func(l oci.Layer, n int64, done bool) {
 	return func(l oci.Layer, n int64, done bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); done || now.Sub(last[l.Digest]) > 300*time.Millisecond {
+		if now := time.Now(); done || now.Sub(last[l.Digest]) > statusEvery {
 			last[l.Digest] = now
 			v.status(string(l.Digest), n, l.Size, done)
 		}

@@ -84,6 +84,13 @@ func run(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (*Resu
 // finish runs the engines one after the other, makes the images and exports them.
 func finish(ctx context.Context, engines []*engine, opts *Options, ev *emitter, s *store.Store) (*Result, error) {
 	res := &Result{}
+	steps := 0
+	for _, e := range engines {
+		for _, stage := range e.plan.Stages {
+			steps += len(stage.Steps)
+		}
+	}
+	ev.emit(Event{Kind: Planned, Name: "building", Total: int64(steps)})
 	for _, e := range engines {
 		for _, text := range e.plan.Warnings {
 			ev.warn([]Warning{{Text: text}})

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -232,6 +234,10 @@ func (e *engine) inherit(dry *engine) {
 // execute runs the step and sees to it that its result is recorded. The claim is held until the record is there, so that whoever
 // waits for it finds the result.
 func (e *engine) execute(ctx context.Context, w *workspace, c *claim) (*layerRef, error) {
+	if err := e.await(ctx, w); err != nil {
+		c.release()
+		return nil, e.stepError(w, err)
+	}
 	v := e.events.start(w.step.Name)
 	w.id, w.v = v.id, v
 	ref, err := w.action.execute(ctx, w)
@@ -249,6 +255,31 @@ func (e *engine) execute(ctx context.Context, w *workspace, c *claim) (*layerRef
 		return e.record(e.packCtx, w, ref, c)
 	})
 	return ref, nil
+}
+
+// await waits for what a step stands on or reads and what others bring here: base images that are being fetched, and for a RUN
+// the directories of the layers. Their time is not the step's.
+func (e *engine) await(ctx context.Context, w *workspace) error {
+	reads := slices.Collect(maps.Values(w.from))
+	if w.step.Op.StandsOnBelow() {
+		reads = append(reads, w.below)
+	}
+	for _, s := range reads {
+		if err := s.fetched(ctx); err != nil {
+			return err
+		}
+	}
+	if _, ok := w.step.Op.(*planner.Run); !ok || e.opts.Machine.Copies() || !e.opts.Machine.InNamespace() {
+		return nil
+	}
+	return e.events.slowly("[internal] extract layers", func(*vertex) error {
+		for _, s := range reads {
+			if _, err := s.Dirs(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // record writes the step's record once its layer is in the store.
@@ -270,7 +301,9 @@ func (e *engine) record(ctx context.Context, w *workspace, ref *layerRef, c *cla
 
 // key computes the step's key and the manifest of the files that went into it.
 func (e *engine) key(ctx context.Context, w *workspace) (digest.Digest, []store.Input, error) {
+	leave := e.project.reading.enter()
 	inputs, err := w.action.inputs(ctx, w)
+	leave()
 	if err != nil {
 		return "", nil, err
 	}

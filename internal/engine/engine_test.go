@@ -82,6 +82,7 @@ func runChain(t *testing.T, s *store.Store, opts Options, ops ...*fakeOp) (cache
 		}
 	}))
 	defer e.close()
+	e.project = &project{reading: &reading{events: e.events}}
 	e.actionOf = func(op planner.Operation) (action, error) { return op.(*fakeOp), nil }
 	final, err := e.result(ctx, stage.Final)
 	assert.NilError(t, err)

@@ -7,8 +7,11 @@ type EventKind int
 
 // The kinds of events, in the order in which one step gives them.
 const (
-	// StepStarted: Step and Name are set. Steps that are cached give StepStarted and StepFinished with Cached.
-	StepStarted EventKind = iota + 1
+	// Planned: Name says what is going on ("building"), Total how many steps it has that are not Internal, 0 when that is
+	// not known. Sent at most once; internal steps may come before it.
+	Planned EventKind = iota + 1
+	// StepStarted: Step, Name and Internal are set. Steps that are cached give StepStarted and StepFinished with Cached.
+	StepStarted
 	// StepOutput: Stream is 1 or 2, Data are raw bytes of the command's output, not cut at lines.
 	StepOutput
 	// StepStatus: Name is a sub-operation ("extracting sha256:..."), Current and Total are bytes (Total 0 when unknown), and
@@ -26,10 +29,13 @@ const (
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	// Step numbers the step from 1 in the order in which steps first appear: the N of "#N".
+	// Step numbers the step from 1 in the order in which steps first appear: the N of "#N". It is 0 for what takes long
+	// before the steps are known, one thing at a time.
 	Step int
 	// Name is what stands behind the number: "[internal] load build context", "[stage-1 2/4] RUN make".
-	Name     string
+	Name string
+	// Internal says of a step that it is none of the Dockerfile's.
+	Internal bool
 	Stream   int
 	Data     []byte
 	Current  int64

@@ -47,7 +47,7 @@ func mustPlan(t *testing.T, text string, opts Options, images fakeImages) *plann
 func keyOf(t *testing.T, text string, opts Options, layer string) digest.Digest {
 	t.Helper()
 	plan := mustPlan(t, text, opts, nil)
-	e := &engine{opts: &opts, plan: plan}
+	e := &engine{opts: &opts, plan: plan, project: &project{reading: &reading{}}}
 	r := newLayerRef()
 	r.diffID = digest.FromString(layer)
 	act, err := actionOf(plan.Target.Final.Op)

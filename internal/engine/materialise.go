@@ -30,14 +30,16 @@ func (w *workspace) storeEntries(ctx context.Context, ix *index.Index, src layer
 	defer blob.Abort()
 	content := store.LayerContent{Table: owners.NewTable(), Packing: comp}
 	var packed layer.Packed
+	count := w.v.count("copying files", sizeOf(ix))
 	if w.want.dir[w.step] && w.opts.Machine.InNamespace() {
-		packed, err = w.packAndExtract(ctx, blob, ix, src, comp, &content)
+		packed, err = w.packAndExtract(ctx, blob, ix, src, &content, count)
 	} else {
-		packed, err = layer.Pack(ctx, blob, ix, src, comp)
+		packed, err = layer.Pack(ctx, blob, ix, src, comp, count)
 	}
 	if err != nil {
 		return nil, err
 	}
+	count.done()
 	if content.Blob, err = blob.Commit(comp.MediaType(), packed.Digest); err != nil {
 		return nil, err
 	}
@@ -49,8 +51,20 @@ func (w *workspace) storeEntries(ctx context.Context, ix *index.Index, src layer
 	return storedRef(l, w.now()), nil
 }
 
+// sizeOf is the sum of the sizes of an index's files.
+func sizeOf(ix *index.Index) (bytes int64) {
+	for e := range ix.Entries() {
+		if e.Type == index.Regular {
+			bytes += e.Size
+		}
+	}
+	return bytes
+}
+
 // packAndExtract packs a layer and unpacks the same bytes as they pass, so that its files are read once.
-func (w *workspace) packAndExtract(ctx context.Context, blob io.Writer, ix *index.Index, src layer.Source, comp compress.Options, c *store.LayerContent) (layer.Packed, error) {
+func (w *workspace) packAndExtract(
+	ctx context.Context, blob io.Writer, ix *index.Index, src layer.Source, c *store.LayerContent, count *counter,
+) (layer.Packed, error) {
 	tmp, err := w.store.TempDir("copy")
 	if err != nil {
 		return layer.Packed{}, err
@@ -64,7 +78,7 @@ func (w *workspace) packAndExtract(ctx context.Context, blob io.Writer, ix *inde
 	pr, pw := io.Pipe()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		packed, err = layer.Pack(gctx, blob, ix, src, comp, pw)
+		packed, err = layer.Pack(gctx, blob, ix, src, c.Packing, pw, count)
 		pw.CloseWithError(err)
 		return err
 	})

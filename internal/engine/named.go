@@ -67,7 +67,7 @@ func (pr *project) openNamed(ctx context.Context, named planner.NamedContext) (*
 		}
 		ig = ignorer(m)
 	}
-	c, err := contextdir.Open(dir, ig, contextdir.Options{StatCache: pr.store.StatCache()})
+	c, err := contextdir.Open(dir, ig, pr.contextOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open named context: %w", err)
 	}

@@ -32,6 +32,7 @@ type project struct {
 	dir     string
 	ignored *ignore.Matcher
 	events  *emitter
+	reading *reading
 	// contexts are the named ones.
 	contexts planner.Contexts
 
@@ -73,7 +74,7 @@ func (e *NoDockerfileError) Unwrap() error { return e.Err }
 // from somewhere else now.
 func openProject(ctx context.Context, s *store.Store, opts *Options, ev *emitter) (_ *project, err error) {
 	pr := &project{
-		store: s, opts: opts, agents: &agents{given: opts.Run.SSH}, dir: opts.Input.Context, events: ev, named: map[string]*contextdir.Context{},
+		store: s, opts: opts, agents: &agents{given: opts.Run.SSH}, dir: opts.Input.Context, events: ev, reading: &reading{events: ev}, named: map[string]*contextdir.Context{},
 	}
 	defer func() {
 		if err != nil {
@@ -282,7 +283,7 @@ func (pr *project) open(_ context.Context) (*contextdir.Context, error) {
 		return nil, errors.New("this build has no context: the Dockerfile came alone")
 	}
 	var err error
-	pr.context, err = contextdir.Open(pr.dir, ignorer(pr.ignored), contextdir.Options{StatCache: pr.store.StatCache()})
+	pr.context, err = contextdir.Open(pr.dir, ignorer(pr.ignored), pr.contextOptions())
 	return pr.context, err
 }
 
@@ -290,6 +291,10 @@ func (pr *project) onClose(f func() error) {
 	pr.closing.Lock()
 	defer pr.closing.Unlock()
 	pr.closers = append(pr.closers, f)
+}
+
+func (pr *project) contextOptions() contextdir.Options {
+	return contextdir.Options{StatCache: pr.store.StatCache(), OnHash: pr.reading.read}
 }
 
 // ignorer keeps a nil matcher a nil interface.

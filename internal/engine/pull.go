@@ -12,6 +12,7 @@ import (
 // fetched again. It shows itself as a build's FROM does.
 func Pull(ctx context.Context, s *store.Store, ref oci.Reference, p oci.Platform, onEvent func(Event)) (oci.Image, error) {
 	ev := newEmitter(onEvent)
+	ev.emit(Event{Kind: Planned, Name: "pulling " + ref.Familiar()})
 	b, err := newBases(s, ev, true, false)
 	if err != nil {
 		return oci.Image{}, err

@@ -168,8 +168,21 @@ func (s *snapshotRef) Open(ctx context.Context, n tree.Node) (io.ReadCloser, err
 	return l.OpenFile(ctx, n.LinkPath)
 }
 
-// Dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the hashing
-// of the one before it.
+// fetched waits for the layers of base images that are not here yet.
+func (s *snapshotRef) fetched(ctx context.Context) error {
+	for _, r := range s.layers {
+		if r.load == nil {
+			continue
+		}
+		if _, err := r.stored(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Dirs makes sure that every layer has a directory and returns them, the uppermost first. No step waits here for the
+// hashing of the one before it.
 func (s *snapshotRef) Dirs(ctx context.Context) ([]string, error) {
 	out := make([]string, len(s.layers))
 	var below []*store.Layer

@@ -13,12 +13,16 @@ import (
 
 // jsonEvent is an event as a line of JSON. Fields that say nothing are left out.
 type jsonEvent struct {
-	// Event is start, output, status, finish, warning or built. The command line adds error.
+	// Event is plan, start, output, status, finish, warning or built. The command line adds error.
 	Event string    `json:"event"`
 	Time  time.Time `json:"time"`
-	Step  int       `json:"step,omitempty"`
-	// Name is the step's, the sub-operation's (status), or the image id (built).
+	// Step is there for all events of a step; 0 is what takes long before the steps are known.
+	Step *int `json:"step,omitempty"`
+	// Name is the step's, the sub-operation's (status), the image id (built) or what is going on (plan).
 	Name string `json:"name,omitempty"`
+	// Steps is how many steps there are that are not internal (plan).
+	Steps    int64 `json:"steps,omitempty"`
+	Internal bool  `json:"internal,omitempty"`
 	// Stream is 1 or 2, Data what came on it, not cut at lines; bytes that are no UTF-8 are replaced.
 	Stream  int          `json:"stream,omitempty"`
 	Data    string       `json:"data,omitempty"`
@@ -64,11 +68,17 @@ func newJSON(w io.Writer) *jsonDisplay {
 
 // Event implements Display.
 func (d *jsonDisplay) Event(ev engine.Event) {
-	out := jsonEvent{Time: ev.Time.UTC(), Step: ev.Step, Name: ev.Name}
+	out := jsonEvent{Time: ev.Time.UTC(), Name: ev.Name}
+	switch ev.Kind {
+	case engine.StepStarted, engine.StepOutput, engine.StepStatus, engine.StepFinished:
+		out.Step = &ev.Step
+	}
 	elapsed := ev.Duration.Seconds()
 	switch ev.Kind {
+	case engine.Planned:
+		out.Event, out.Steps = "plan", ev.Total
 	case engine.StepStarted:
-		out.Event = "start"
+		out.Event, out.Internal = "start", ev.Internal
 	case engine.StepOutput:
 		out.Event, out.Stream, out.Data = "output", stream(ev), strings.ToValidUTF8(string(ev.Data), "\uFFFD")
 	case engine.StepStatus:

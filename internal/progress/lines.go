@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -66,7 +67,7 @@ func lastState(line []byte) []byte {
 }
 
 // clean makes a line of a command's output safe to show: the last state of it, no control characters but tabs, no escape
-// sequences but colours, and those only if colour is true.
+// sequences but colours, and those only if colour is true; misleading characters are spelled out as Visible does it.
 func clean(line string, colour bool) string {
 	line = strings.TrimRight(string(lastState([]byte(line))), "\r")
 	if !needsCleaning(line) {
@@ -89,6 +90,8 @@ func clean(line string, colour bool) string {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			b.WriteRune(utf8.RuneError)
+		case misleading(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
 		case r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f):
 			b.WriteString(line[i : i+n])
 		case r == '\b':

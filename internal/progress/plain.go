@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (p *plain) finish(s *plainStep, ev engine.Event) {
 	case errors.Is(ev.Err, context.Canceled):
 		p.say(s, ev.Time, "CANCELED")
 	case ev.Err != nil:
-		p.say(s, ev.Time, "ERROR: "+Visible(ev.Err.Error()))
+		p.say(s, ev.Time, strings.Split("ERROR: "+Visible(ev.Err.Error()), "\n")...)
 	case ev.Cached:
 		p.say(s, ev.Time, "CACHED")
 	default:

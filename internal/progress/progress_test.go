@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -30,6 +31,10 @@ func newScript() *script {
 func (s *script) add(ms int, ev engine.Event) {
 	ev.Time = s.start.Add(time.Duration(ms) * time.Millisecond)
 	s.events = append(s.events, ev)
+}
+
+func (s *script) planned(ms int, name string, total int64) {
+	s.add(ms, engine.Event{Kind: engine.Planned, Name: name, Total: total})
 }
 
 func (s *script) begin(ms, step int, name string) {
@@ -274,4 +279,40 @@ func TestPrintFailure(t *testing.T) {
 	b.Reset()
 	PrintFailure(&b, &engine.StepError{Name: "COPY x"})
 	assert.Equal(t, b.String(), "")
+}
+
+// What turns the order of characters around is spelled out wherever somebody else's text is shown.
+func TestMisleadingTextIsSpelledOut(t *testing.T) {
+	const mark = "\u202e"
+	s := newScript()
+	s.begin(0, 1, "[1/2] RUN "+mark+"x")
+	s.out(10, 1, "output "+mark+"x\n")
+	s.status(20, 1, "status "+mark, 1, 2)
+	s.add(30, engine.Event{Kind: engine.Warned, Warning: &engine.Warning{Text: mark, File: mark, Line: 1}})
+	s.end(40, 1, false, errors.New("error "+mark+"\nand a second line"))
+	s.begin(50, 2, "[2/2] RUN "+mark+"x")
+	s.add(60, engine.Event{Kind: engine.BuildFinished, Name: mark})
+	for mode, make := range map[string]func(io.Writer) Display{
+		"plain": func(w io.Writer) Display { return newPlain(w, Style{Colour: true}) },
+		"json":  func(w io.Writer) Display { return newJSON(w) },
+	} {
+		t.Run(mode, func(t *testing.T) {
+			var b bytes.Buffer
+			draw(t, make(&b), s)
+			assert.Assert(t, !strings.Contains(b.String(), mark) && strings.Contains(b.String(), `\u202e`), b.String())
+			assert.Assert(t, mode != "plain" || strings.Contains(b.String(), "\n#1 and a second line"), b.String())
+		})
+	}
+	t.Run("tty", func(t *testing.T) {
+		l := newLive(Style{}, s.start)
+		for _, ev := range s.events {
+			l.event(ev)
+			for _, r := range append(l.area(ev.Time, 20), l.settled()...) {
+				assert.Assert(t, !strings.Contains(r.left+r.right, mark), "%q", r)
+			}
+		}
+	})
+	var b bytes.Buffer
+	PrintFailure(&b, &engine.StepError{Name: mark, Tail: []byte(mark + "\n"), Excerpt: mark + "\n"})
+	assert.Assert(t, !strings.Contains(b.String(), mark), b.String())
 }

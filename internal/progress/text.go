@@ -44,16 +44,24 @@ func stepName(ev engine.Event) string {
 // statusText describes a sub-operation: its name and how far it is.
 func statusText(ev engine.Event) string {
 	text := ev.Name
-	switch {
-	case ev.Total > 0:
-		text += " " + bytesText(ev.Current) + " / " + bytesText(ev.Total)
-	case ev.Current > 0:
-		text += " " + bytesText(ev.Current)
+	if bytes := statusBytes(ev); bytes != "" {
+		text += " " + bytes
 	}
 	if ev.Done {
 		text += " done"
 	}
 	return text
+}
+
+// statusBytes says how far a sub-operation is, as far as that is known.
+func statusBytes(ev engine.Event) string {
+	switch {
+	case ev.Total > 0:
+		return bytesText(ev.Current) + " / " + bytesText(ev.Total)
+	case ev.Current > 0:
+		return bytesText(ev.Current)
+	}
+	return ""
 }
 
 // printWarnings lists the warnings, as a build's last words but one.

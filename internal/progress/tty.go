@@ -21,6 +21,7 @@ const (
 // liveStep is a step that is running.
 type liveStep struct {
 	name     string
+	internal bool
 	began    time.Time
 	output   [3]lineBuffer  // by stream
 	log      []string       // the last lines, at most logLines
@@ -34,7 +35,9 @@ type live struct {
 	began    time.Time
 	steps    map[int]*liveStep
 	running  []int // numbers of running steps, in order of start
-	over     int   // how many are finished
+	title    string
+	total    int   // how many steps of the Dockerfile there are, 0 when that is not known
+	over     int   // how many of them are finished
 	done     []row // finished and not yet drawn
 	warnings []*engine.Warning
 	finished *engine.Event
@@ -47,13 +50,16 @@ type row struct {
 }
 
 func newLive(style Style, now time.Time) *live {
-	return &live{style: style, began: now, steps: map[int]*liveStep{}}
+	return &live{style: style, began: now, title: "building", steps: map[int]*liveStep{}}
 }
 
 func (l *live) event(ev engine.Event) {
 	switch ev.Kind {
+	case engine.Planned:
+		l.title, l.total = clean(ev.Name, false), int(ev.Total)
+		return
 	case engine.StepStarted:
-		l.steps[ev.Step] = &liveStep{name: stepName(ev), began: ev.Time}
+		l.steps[ev.Step] = &liveStep{name: stepName(ev), internal: ev.Internal, began: ev.Time}
 		l.running = append(l.running, ev.Step)
 		return
 	case engine.Warned:
@@ -99,7 +105,9 @@ func (l *live) finish(s *liveStep, ev engine.Event) {
 			break
 		}
 	}
-	l.over++
+	if !s.internal {
+		l.over++
+	}
 	r := row{left: "=> " + s.name, right: seconds(ev.Duration), colour: colourDone}
 	switch {
 	case errors.Is(ev.Err, context.Canceled):
@@ -124,10 +132,11 @@ func (l *live) area(now time.Time, height int) []row {
 	if len(l.running) == 0 || height < 1 {
 		return nil
 	}
-	rows := []row{{
-		left:  fmt.Sprintf("[+] building, %d of %d steps done", l.over, l.over+len(l.running)),
-		right: seconds(now.Sub(l.began)),
-	}}
+	headline := row{left: "[+] " + l.title, right: seconds(now.Sub(l.began))}
+	if l.total > 0 {
+		headline.left += fmt.Sprintf(", %d of %d steps done", l.over, l.total)
+	}
+	rows := []row{headline}
 	shown := l.running
 	if len(shown) > height-1 {
 		shown = shown[len(shown)-(height-1):]
@@ -149,7 +158,8 @@ func (s *liveStep) details(limit int) []row {
 	var rows []row
 	for _, ev := range s.statuses {
 		if !ev.Done {
-			rows = append(rows, row{left: " => => " + clean(statusText(ev), false), colour: colourFaint})
+			// Of a name that is too long, such as a digest, the terminal's width cuts the end; how far it is stays.
+			rows = append(rows, row{left: " => => " + clean(ev.Name, false), right: statusBytes(ev), colour: colourFaint})
 		}
 	}
 	rows = rows[max(0, len(rows)-statusLines):]

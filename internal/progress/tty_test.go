@@ -93,6 +93,7 @@ func TestLiveEndsWithOneLinePerStep(t *testing.T) {
 
 func TestLiveShowsTheLastLines(t *testing.T) {
 	s := newScript()
+	s.planned(0, "building", 2)
 	s.begin(0, 1, "[2/2] RUN many")
 	for i := range 20 {
 		s.out(100*i, 1, fmt.Sprintf("line %d\n", i))
@@ -100,7 +101,7 @@ func TestLiveShowsTheLastLines(t *testing.T) {
 	s.out(2000, 1, "50%\r60%")
 	_, frames := watch(t, s, 40, 24)
 	assert.Equal(t, frames[len(frames)-2], strings.Join([]string{
-		"[+] building, 0 of 1 steps done    2.0s",
+		"[+] building, 0 of 2 steps done    2.0s",
 		" => [2/2] RUN many                 2.0s",
 		" => => # line 15",
 		" => => # line 16",
@@ -119,7 +120,41 @@ func TestLiveShowsTransfers(t *testing.T) {
 	s.status(200, 1, "sha256:b", 1000, 2000)
 	s.status(300, 1, "sha256:a", 10, 10)
 	_, frames := watch(t, s, 40, 24)
-	assert.Equal(t, frames[3], "[+] building, 0 of 1 steps done    0.3s\n => FROM x                         0.3s\n => => sha256:b 1.00kB / 2.00kB")
+	assert.Equal(t, frames[3], "[+] building                       0.3s\n"+
+		" => FROM x                         0.3s\n => => sha256:b         1.00kB / 2.00kB")
+}
+
+// A digest is longer than a terminal is wide beside how far it is; what counts is the latter.
+func TestLiveShowsBytesBesideALongName(t *testing.T) {
+	s := newScript()
+	s.planned(0, "pulling busybox:latest", 0)
+	s.begin(0, 1, "[internal] pull docker.io/library/busybox:latest")
+	s.status(100, 1, "sha256:"+strings.Repeat("0123456789abcdef", 4), 10_000_000, 930_000_000)
+	for _, width := range []int{40, 80, 120} {
+		_, frames := watch(t, s, width, 24)
+		lines := strings.Split(frames[2], "\n")
+		assert.Assert(t, strings.HasPrefix(lines[0], "[+] pulling busybox:latest "), frames[2])
+		assert.Assert(t, strings.HasSuffix(lines[2], " 10.00MB / 930.00MB"), frames[2])
+		assert.Assert(t, strings.HasPrefix(lines[2], " => => sha256:0123"), frames[2])
+	}
+}
+
+// The headline counts the Dockerfile's steps: all that there are, those that are finished, and no others.
+func TestLiveCountsPlannedSteps(t *testing.T) {
+	s := newScript()
+	s.add(0, engine.Event{Kind: engine.StepStarted, Step: 1, Name: "[internal] load metadata", Internal: true})
+	s.end(10, 1, false, nil)
+	s.planned(20, "building", 7)
+	s.begin(30, 2, "[1/7] FROM x")
+	s.begin(30, 3, "[2/7] RUN a")
+	s.begin(30, 4, "[3/7] RUN b")
+	s.end(40, 2, true, nil)
+	s.add(50, engine.Event{Kind: engine.StepStarted, Step: 5, Name: "exporting layers", Internal: true})
+	s.end(60, 3, false, nil)
+	_, frames := watch(t, s, 80, 24)
+	last := frames[len(frames)-2]
+	assert.Assert(t, strings.HasPrefix(last, "=> [internal]"), last)
+	assert.Assert(t, strings.Contains(last, "[+] building, 2 of 7 steps done "), last)
 }
 
 // However small the terminal, the area fits, and newer steps are shown rather than older ones.

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Visible is text that may come from a stranger's Dockerfile or image, fit for a terminal: what could drive it, or turn around
-// what is read (control characters but newline and tab, and marks of writing direction), is spelled out as in \u001b. Text that is JSON
-// stays the same JSON.
+// Visible is text that may come from a stranger's Dockerfile or image, fit for a terminal: what could drive it, or turn
+// around what is read (control characters but newline and tab, marks of writing direction, separators of lines), is spelled
+// out as in \u001b. Text that is JSON stays the same JSON.
 func Visible(text string) string {
 	if !strings.ContainsFunc(text, dangerous) && utf8.ValidString(text) {
 		return text
@@ -38,7 +38,17 @@ func dangerous(r rune) bool {
 	case r < 0x20, r >= 0x7f && r <= 0x9f:
 		return true
 	}
-	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 // bidirectional overrides and isolates
+	return misleading(r)
+}
+
+// misleading are the characters that no terminal shows, and that change the order or the lines of what it does show: marks,
+// overrides and isolates of writing direction, and separators of lines and paragraphs.
+func misleading(r rune) bool {
+	switch r {
+	case 0x061c, 0x200e, 0x200f, 0x2028, 0x2029:
+		return true
+	}
+	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // VisibleWriter passes on to w what Visible makes of what is written. A character that a write cuts in two waits for the next.

@@ -17,6 +17,7 @@ func TestVisible(t *testing.T) {
 		"one\roverwritten \b\x7f":         `one\u000doverwritten \u0008\u007f`,
 		"C1 as UTF-8 \u009b2J":            `C1 as UTF-8 \u009b2J`,
 		"C1 as a byte \x9b2J":             `C1 as a byte \x9b2J`,
+		"marks \u200f\u061c, lines\u2028": `marks \u200f\u061c, lines\u2028`,
 		"left\u202eto right\u2066 x \xc3": `left\u202eto right\u2066 x \xc3`,
 	} {
 		assert.Equal(t, Visible(in), want)
